@@ -1,0 +1,255 @@
+"""Ratios measured in one run: time, compile time, memory and variance.
+
+Absolute figures depend on the machine and its load, so everything here compares two programs that
+take turns: A B A B ..., the ratio of each pair, the median of the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = [
+    "Ratio",
+    "Row",
+    "compile_ratio",
+    "count_equations",
+    "geometric_mean",
+    "hlo_profile",
+    "leaf_variances",
+    "max_difference",
+    "memory_bytes",
+    "parser",
+    "print_table",
+    "time_ratio",
+]
+
+SECONDS_PER_MEASUREMENT = 5e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """The median of pairwise ratios, with the quartiles as its spread."""
+
+    median: float
+    low: float
+    high: float
+    pairs: int
+    first: float = float("nan")
+    second: float = float("nan")
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+    @classmethod
+    def of(cls, first: Sequence[float], second: Sequence[float]) -> Ratio:
+        """The ratio of two series measured in turn."""
+        ratios = np.asarray(first) / np.asarray(second)
+        low, median, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        return cls(
+            float(median),
+            float(low),
+            float(high),
+            len(ratios),
+            statistics.median(first),
+            statistics.median(second),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the table: what was measured, the figure, and the figure to stay below."""
+
+    name: str
+    value: float
+    target: float | None = None
+    spread: str = ""
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Whether the figure is within its target; empty where there is none."""
+        if self.target is None:
+            return ""
+        return "ok" if self.value <= self.target else "OVER"
+
+    @classmethod
+    def ratio(cls, name: str, ratio: Ratio, target: float | None = None, note: str = "") -> Row:
+        """A row that shows the quartiles of a ratio."""
+        return cls(name, ratio.median, target, f"{ratio.low:.2f} to {ratio.high:.2f}", note)
+
+
+def print_table(rows: Iterable[Row]) -> None:
+    """Print rows as one aligned table."""
+    lines = [("what", "measured", "spread", "target", "", "note")]
+    for row in rows:
+        target = "" if row.target is None else f"<= {row.target:.2f}"
+        lines.append((row.name, f"{row.value:.3g}", row.spread, target, row.verdict, row.note))
+    widths = [max(len(line[i]) for line in lines) for i in range(6)]
+    lines.insert(1, tuple("-" * width for width in widths))  # type: ignore[arg-type]
+    for line in lines:
+        print("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that all scripts share."""
+    result = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    result.add_argument("--pairs", type=int, default=40, help="alternating pairs per timing")
+    result.add_argument("--compiles", type=int, default=5, help="alternating fresh compilations")
+    result.add_argument("--keys", type=int, default=240, help="gradients per variance estimate")
+    result.add_argument("--check", action="store_true", help="check the references, then stop")
+    result.add_argument("--profile", action="store_true", help="show optimized HLO op counts")
+    result.add_argument(
+        "--hand-only", action="store_true", help="compare the hand-written variants only"
+    )
+    return result
+
+
+def _seconds(call: Callable[[], Any], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        jax.block_until_ready(call())
+    return (time.perf_counter() - start) / repeats
+
+
+def time_ratio(first: Callable[[], Any], second: Callable[[], Any], pairs: int = 40) -> Ratio:
+    """Seconds of `first` over seconds of `second`, in alternating pairs after a warm-up.
+
+    Short calls are repeated inside one measurement, until it takes a few milliseconds.
+    """
+    if pairs < 1:
+        raise ValueError(f"pairs must be at least 1, got {pairs}")
+    for call in (first, second):
+        _seconds(call, 3)
+    once = min(_seconds(second, 3), _seconds(first, 3))
+    repeats = max(1, round(SECONDS_PER_MEASUREMENT / max(once, 1e-7)))
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(pairs):
+        times[0].append(_seconds(first, repeats))
+        times[1].append(_seconds(second, repeats))
+    return Ratio.of(*times)
+
+
+def compile_ratio(
+    first: Callable[[], Callable[..., Any]],
+    second: Callable[[], Callable[..., Any]],
+    args: tuple[Any, ...],
+    repeats: int = 5,
+) -> Ratio:
+    """Seconds to trace, lower and compile, `first` over `second`, all caches cleared each time.
+
+    Both arguments make a function object anew; it is jitted here.
+    """
+
+    def seconds(make: Callable[[], Callable[..., Any]]) -> float:
+        jax.clear_caches()
+        function = jax.jit(make())
+        start = time.perf_counter()
+        function.lower(*args).compile()
+        return time.perf_counter() - start
+
+    seconds(first), seconds(second)
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        times[0].append(seconds(first))
+        times[1].append(seconds(second))
+    return Ratio.of(*times)
+
+
+def memory_bytes(function: Callable[..., Any], *args: Any) -> int:
+    """Temporary plus output bytes of the compiled program: what one call adds to its arguments."""
+    analysis = jax.jit(function).lower(*args).compile().memory_analysis()
+    return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes)
+
+
+def hlo_profile(function: Callable[..., Any], *args: Any) -> dict[str, int]:
+    """How often the costly kinds of operation stand in the optimized program, and its bytes."""
+    compiled = jax.jit(function).lower(*args).compile()
+    kinds = re.findall(
+        r"^\s*(?:ROOT )?%?\S+ = .*?[\])}] ([a-z][a-z0-9-]*)\(", compiled.as_text(), re.M
+    )
+    shown = [
+        *("fusion", "dot", "custom-call", "while", "conditional", "sort", "scatter", "gather"),
+        *("reduce", "exponential", "log", "log-plus-one", "logistic", "tanh", "transpose"),
+        *("copy", "concatenate", "dynamic-update-slice", "call"),
+    ]
+    counts = collections.Counter(kinds)
+    analysis = compiled.memory_analysis()
+    result = {kind: counts[kind] for kind in shown if counts[kind]}
+    result["all"] = len(kinds)
+    result["temp bytes"] = analysis.temp_size_in_bytes
+    result["output bytes"] = analysis.output_size_in_bytes
+    return result
+
+
+def count_equations(jaxpr: Any) -> int:
+    """The equations of a jaxpr, those of nested jaxprs counted at every place they stand."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    total = 0
+    for equation in jaxpr.eqns:
+        total += 1
+        for value in equation.params.values():
+            for item in value if isinstance(value, (tuple, list)) else (value,):
+                if hasattr(item, "eqns") or hasattr(getattr(item, "jaxpr", None), "eqns"):
+                    total += count_equations(item)
+    return total
+
+
+def leaf_variances(
+    gradient: Callable[[jax.Array], Any], keys: jax.Array, blocks: int = 4
+) -> list[Any]:
+    """The variance of each gradient leaf, summed over its elements, from each block of keys.
+
+    The result is one tree per block, so that the spread between blocks tells how sure a ratio is.
+    """
+
+    @jax.jit
+    def update(count: jax.Array, mean: Any, squares: Any, key: jax.Array) -> tuple[Any, Any]:
+        value = gradient(key)
+        new_mean = jax.tree.map(lambda m, v: m + (v - m) / count, mean, value)
+        new_squares = jax.tree.map(
+            lambda s, v, m, n: s + (v - m) * (v - n), squares, value, mean, new_mean
+        )
+        return new_mean, new_squares
+
+    shape = jax.eval_shape(gradient, keys[0])
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
+    size = len(keys) // blocks
+    result = []
+    for block in range(blocks):
+        mean, squares = zeros, zeros
+        for i in range(size):
+            count = jnp.asarray(i + 1.0)
+            mean, squares = update(count, mean, squares, keys[block * size + i])
+        result.append(
+            jax.tree.map(lambda s: float(np.asarray(s, np.float64).sum()) / (size - 1), squares)
+        )
+    return result
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """The geometric mean, which no single large tensor can rule."""
+    return float(np.exp(np.mean(np.log(np.asarray(values, np.float64)))))
+
+
+def max_difference(first: Any, second: Any) -> float:
+    """The largest difference between two trees, relative to the largest entry of each leaf."""
+
+    def leaf(a: Any, b: Any) -> float:
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            return float("inf")
+        scale = max(float(np.max(np.abs(b), initial=0.0)), 1e-12)
+        return float(np.max(np.abs(a - b), initial=0.0)) / scale
+
+    return max(jax.tree.leaves(jax.tree.map(leaf, first, second)))

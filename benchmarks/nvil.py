@@ -1,0 +1,515 @@
+"""Neural variational inference of a 3-layer sigmoid belief network, 200-200-200 units.
+
+The estimator of Mnih and Gregor, "Neural variational inference and learning in belief networks"
+(2014), on binarised 8x8 digits. Measured: the gradient from the plain sampling function `loss`
+against hand-written gradients of the same estimator, and its variance against the textbook
+per-layer estimator with a leave-one-out baseline over samples.
+
+Run with `python -m benchmarks.nvil`; `--check` compares the hand-written gradients with each
+other and with exact enumeration on a small network.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.harness import Row
+
+Params = dict[str, Any]
+Draw = Callable[[int, jax.Array], jax.Array]
+Estimator = Literal["auto", "score", "textbook"]
+
+VISIBLE, UNITS, BATCH = 64, (200, 200, 200), 100
+
+
+# The model -------------------------------------------------------------------------------------
+
+
+def init(key: jax.Array, visible: int = VISIBLE, units: tuple[int, ...] = UNITS) -> Params:
+    """Parameters of the inference network q(h_i | h_{i-1}) and the generative p(h_{i-1} | h_i)."""
+    sizes = (visible, *units)
+    keys = jax.random.split(key, 2 * len(units))
+
+    def affine(key: jax.Array, inputs: int, outputs: int) -> dict[str, jax.Array]:
+        w = jax.random.normal(key, (inputs, outputs)) / np.sqrt(inputs)
+        return {"w": w, "b": jnp.zeros(outputs)}
+
+    pairs = list(itertools.pairwise(sizes))
+    return {
+        "inference": [affine(k, a, b) for k, (a, b) in zip(keys[::2], pairs, strict=True)],
+        "generative": [affine(k, b, a) for k, (a, b) in zip(keys[1::2], pairs, strict=True)],
+        "prior": jnp.zeros(units[-1]),
+    }
+
+
+def digits(count: int = BATCH) -> jax.Array:
+    """The first binarised 8x8 digits."""
+    from sklearn.datasets import load_digits
+
+    return jnp.asarray(load_digits().data[:count] > 7.5, jnp.float32)
+
+
+def affine(layer: dict[str, jax.Array], inputs: jax.Array) -> jax.Array:
+    """An affine map."""
+    return inputs @ layer["w"] + layer["b"]
+
+
+def softplus(x: jax.Array) -> jax.Array:
+    """log(1 + exp(x)), in a form that is fast and has the slope 1/2 at 0 (with abs it is 0)."""
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(jnp.minimum(x, -x)))
+
+
+def log_bernoulli(logits: jax.Array, value: jax.Array) -> jax.Array:
+    """The log-probability of each unit."""
+    return value * logits - softplus(logits)
+
+
+def loss(params: Params, x: jax.Array, key: jax.Array) -> jax.Array:
+    """The negative evidence lower bound at one draw: the function that jscg differentiates."""
+    cost = jnp.zeros(len(x))
+    below = x
+    for inference, generative, k in zip(
+        params["inference"], params["generative"], jax.random.split(key, 3), strict=True
+    ):
+        logits = affine(inference, below)
+        h = jax.random.bernoulli(k, jax.nn.sigmoid(logits)).astype(x.dtype)
+        cost = cost + jnp.sum(log_bernoulli(logits, h), -1)
+        cost = cost - jnp.sum(log_bernoulli(affine(generative, h), below), -1)
+        below = h
+    cost = cost - jnp.sum(log_bernoulli(params["prior"], below), -1)
+    return jnp.mean(cost)
+
+
+# Hand-written gradients ------------------------------------------------------------------------
+#
+# Latents have shape [samples, batch, units]; r_i = -log p(h_{i-1} | h_i). Three estimators:
+#
+# "auto"      a unit's own log q, and the prior's term of a top unit, are replaced by their exact
+#             expectations n_i and c; each layer's score multiplies the rest of what it influences,
+#             less the mean of the same over the other samples (over the other examples, if there
+#             is one sample only):
+#               Q_1 = r_1 + n_2 + r_2 + n_3 + r_3 + c,   Q_2 = r_2 + n_3 + r_3 + c,   Q_3 = r_3
+# "score"     no baseline; a unit's own terms h l and -h b (without the softplus, which it does not
+#             influence) multiply that unit's score alone, and no constant multiplies a score
+# "textbook"  Q_i = sum over j >= i of (log q_j + r_j), the prior in r_3; the baseline is the mean
+#             over the other samples; thesis equations 42 and 43
+
+
+def draws(key: jax.Array, num_samples: int) -> Draw:
+    """Draws with the keys that `loss` would use."""
+    if num_samples == 1:
+        single = jax.random.split(key, 3)
+        return lambda i, p: jax.random.bernoulli(single[i], p[0])[None].astype(p.dtype)
+    keys = jax.vmap(lambda k: jax.random.split(k, 3))(jax.random.split(key, num_samples))
+
+    def draw(i: int, p: jax.Array) -> jax.Array:
+        axis = None if len(p) == 1 else 0
+        p = p[0] if axis is None else p
+        h = jax.vmap(jax.random.bernoulli, (0, axis))(keys[:, i], p)
+        return h.astype(p.dtype)
+
+    return draw
+
+
+def leave_one_out(q: jax.Array) -> jax.Array:
+    """Cost-to-go less the mean of the others: over samples, or over examples if one sample."""
+    axis = 0 if len(q) > 1 else 1
+    n = q.shape[axis]
+    return (q - jnp.mean(q, axis, keepdims=True)) * (n / (n - 1))
+
+
+def forward(params: Params, x: jax.Array, draw: Draw) -> tuple[list[jax.Array], ...]:
+    """Inference logits and their sigmoids, the latents below and above, generative logits."""
+    below = x[None]
+    logits, probs, belows, aboves, decoded = [], [], [], [], []
+    for i, (inference, generative) in enumerate(
+        zip(params["inference"], params["generative"], strict=True)
+    ):
+        logits.append(affine(inference, below))
+        probs.append(jax.nn.sigmoid(logits[-1]))
+        h = jax.lax.stop_gradient(draw(i, probs[-1]))
+        decoded.append(affine(generative, h))
+        belows.append(below)
+        aboves.append(h)
+        below = h
+    return logits, probs, belows, aboves, decoded
+
+
+def costs_to_go(
+    kind: Estimator,
+    params: Params,
+    x: jax.Array,
+    logits: list[jax.Array],
+    own: list[jax.Array],
+    recon: list[jax.Array],
+    prior: jax.Array,
+) -> list[jax.Array]:
+    """What multiplies the score of each unit, from the terms (elementwise for own and prior).
+
+    `own` and `prior` are exact expectations for "auto", and values at the draw otherwise.
+    """
+    if kind == "score":
+        prior = prior - softplus(params["prior"])
+        recon = [recon[0] + x @ params["generative"][0]["b"], *recon[1:]]
+    total = [jnp.sum(term, -1) for term in own]
+    top = jnp.sum(prior, -1)
+    q3 = recon[2]
+    q2 = recon[1] + total[2] + q3 + top
+    q1 = recon[0] + total[1] + q2
+    if kind == "auto":
+        return [leave_one_out(q)[..., None] for q in (q1, q2, q3)]
+    if kind == "score":
+        influenced = [term + softplus(a) for term, a in zip(own, logits, strict=True)]
+        influenced[2] += prior
+        return [term + q[..., None] for term, q in zip(influenced, (q1, q2, q3), strict=True)]
+    with_own = (total[0] + q1, total[1] + q2, total[2] + top + q3)
+    return [leave_one_out(q)[..., None] for q in with_own]
+
+
+def by_surrogate(kind: Estimator, params: Params, x: jax.Array, draw: Draw) -> Params:
+    """Reverse mode through the cost plus stop_gradient(cost-to-go) times log q."""
+
+    def surrogate(params: Params) -> jax.Array:
+        logits, probs, belows, aboves, decoded = forward(params, x, draw)
+        log_q = [log_bernoulli(a, h) for a, h in zip(logits, aboves, strict=True)]
+        recon = [-jnp.sum(log_bernoulli(m, b), -1) for m, b in zip(decoded, belows, strict=True)]
+        if kind == "auto":
+            own = [log_bernoulli(a, p) for a, p in zip(logits, probs, strict=True)]
+            prior = -log_bernoulli(params["prior"], probs[2])
+        else:
+            own = log_q
+            prior = -log_bernoulli(params["prior"], aboves[2])
+        weights = jax.lax.stop_gradient(costs_to_go(kind, params, x, logits, own, recon, prior))
+        if kind == "textbook":  # the direct derivative of log q has mean zero: left out
+            own = []
+        cost = sum(jnp.mean(jnp.sum(t, -1)) for t in [*own, prior]) + sum(map(jnp.mean, recon))
+        return cost + sum(jnp.mean(jnp.sum(w * s, -1)) for w, s in zip(weights, log_q, strict=True))
+
+    return jax.grad(surrogate)(params)
+
+
+def by_magic_box(kind: Estimator, params: Params, x: jax.Array, draw: Draw) -> Params:
+    """Reverse mode through each cost times exp(log q - stop_gradient(log q))."""
+
+    def one(log_q: jax.Array) -> jax.Array:
+        return jnp.exp(log_q - jax.lax.stop_gradient(log_q))
+
+    def centred(log_q: jax.Array) -> jax.Array:
+        return leave_one_out(log_q) if kind == "auto" else log_q
+
+    def surrogate(params: Params) -> jax.Array:
+        logits, probs, belows, aboves, decoded = forward(params, x, draw)
+        log_q = [log_bernoulli(a, h) for a, h in zip(logits, aboves, strict=True)]
+        recon = [-jnp.sum(log_bernoulli(m, b), -1) for m, b in zip(decoded, belows, strict=True)]
+        layer = [centred(jnp.sum(s, -1)) for s in log_q]
+        w1, w12 = one(layer[0]), one(layer[0] + layer[1])
+        w123 = one(layer[0] + layer[1] + layer[2])
+        if kind == "auto":
+            own = [log_bernoulli(a, p) for a, p in zip(logits, probs, strict=True)]
+            prior = -log_bernoulli(params["prior"], probs[2])
+        else:
+            triples = zip(logits, aboves, log_q, strict=True)
+            own = [h * a * one(s) - softplus(a) for a, h, s in triples]
+            prior = softplus(params["prior"]) - aboves[2] * params["prior"] * one(log_q[2])
+        total = [jnp.sum(t, -1) for t in own]
+        top, above, below = jnp.sum(prior, -1), jnp.zeros(()), jnp.zeros(())
+        if kind == "score":
+            above = jnp.sum(softplus(params["prior"]))
+            below = x @ params["generative"][0]["b"]
+        cost = total[0] + above - below + w1 * (recon[0] + below + total[1])
+        cost = cost + w12 * (recon[1] + total[2] + top - above) + w123 * recon[2]
+        return jnp.mean(cost)
+
+    if kind == "textbook":
+        raise ValueError("written for 'auto' and 'score' only")
+    return jax.grad(surrogate)(params)
+
+
+def by_hand(kind: Estimator, params: Params, x: jax.Array, draw: Draw) -> Params:
+    """No reverse mode: the latents are constants, so each layer's gradient is an outer product."""
+    logits, probs, belows, aboves, decoded = forward(params, x, draw)
+    rows = aboves[0].shape[0] * aboves[0].shape[1]
+    recon = [-jnp.sum(log_bernoulli(m, b), -1) for m, b in zip(decoded, belows, strict=True)]
+    if kind == "auto":
+        own = [log_bernoulli(a, p) for a, p in zip(logits, probs, strict=True)]
+        prior = -log_bernoulli(params["prior"], probs[2])
+    else:
+        own = [log_bernoulli(a, h) for a, h in zip(logits, aboves, strict=True)]
+        prior = -log_bernoulli(params["prior"], aboves[2])
+    weights = costs_to_go(kind, params, x, logits, own, recon, prior)
+
+    def layer(inputs: jax.Array, outputs: jax.Array) -> dict[str, jax.Array]:
+        if len(inputs) < len(outputs):
+            outputs = jnp.sum(outputs, 0, keepdims=True)
+        inputs = inputs.reshape(-1, inputs.shape[-1])
+        outputs = outputs.reshape(-1, outputs.shape[-1]) / rows
+        return {"w": inputs.T @ outputs, "b": jnp.sum(outputs, 0)}
+
+    inference, generative = [], []
+    for i in range(3):
+        p, h = probs[i], aboves[i]
+        outputs = weights[i] * (h - p)
+        if kind == "auto":
+            slope = logits[i] - params["prior"] if i == 2 else logits[i]
+            outputs = outputs + p * (1 - p) * slope
+        elif kind == "score":
+            outputs = outputs + (h - p)
+        inference.append(layer(belows[i], outputs))
+        generative.append(layer(h, jax.nn.sigmoid(decoded[i]) - belows[i]))
+    top = jnp.mean(probs[2] if kind == "auto" else aboves[2], (0, 1))
+    return {
+        "inference": inference,
+        "generative": generative,
+        "prior": jax.nn.sigmoid(params["prior"]) - top,
+    }
+
+
+VARIANTS = {"surrogate": by_surrogate, "magic box": by_magic_box, "by hand": by_hand}
+
+
+def hand(
+    variant: str, kind: Estimator, num_samples: int = 1
+) -> Callable[[Params, jax.Array, jax.Array], Params]:
+    """A fresh gradient function of (params, x, key)."""
+
+    def gradient(params: Params, x: jax.Array, key: jax.Array) -> Params:
+        return VARIANTS[variant](kind, params, x, draws(key, num_samples))
+
+    return gradient
+
+
+def jscg_gradient(kind: Estimator, num_samples: int = 1) -> Callable[..., Params]:
+    """A fresh gradient function of (params, x, key), from `loss` alone."""
+    import jscg
+
+    estimators = jscg.estimators.ScoreFunction(baseline=None) if kind == "score" else None
+
+    @functools.wraps(loss)
+    def fresh(params: Params, x: jax.Array, key: jax.Array) -> jax.Array:
+        return loss(params, x, key)
+
+    return jscg.grad_expectation(fresh, num_samples=num_samples, estimators=estimators)
+
+
+# Checks ----------------------------------------------------------------------------------------
+
+
+def difference_from_exact(num_samples: int, batch: int) -> float:
+    """How far each gradient's mean over all latents of a small network is from the exact one."""
+    params = jax.tree.map(
+        lambda leaf: leaf + 0.3, init(jax.random.key(0), visible=3, units=(2, 2, 2))
+    )
+    x = jnp.asarray([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])[:batch]
+    bits = np.array(list(itertools.product([0.0, 1.0], repeat=12)), np.float32)
+    latents = jnp.asarray(bits.reshape(-1, 3, num_samples, batch, 2))
+
+    def joint(params: Params, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The loss at given latents, and their log-probability."""
+        logits, _, belows, aboves, decoded = forward(params, x, lambda i, p: h[i])
+        log_q = [log_bernoulli(a, b) for a, b in zip(logits, aboves, strict=True)]
+        terms = [jnp.sum(s, -1) for s in log_q]
+        for m, b in zip(decoded, belows, strict=True):
+            terms.append(-jnp.sum(log_bernoulli(m, b), -1))
+        terms.append(-jnp.sum(log_bernoulli(params["prior"], aboves[2]), -1))
+        return jnp.mean(sum(terms)), sum(jnp.sum(s) for s in log_q)
+
+    def expected(params: Params) -> jax.Array:
+        cost, log_prob = jax.vmap(functools.partial(joint, params))(latents)
+        return jnp.sum(cost * jnp.exp(log_prob))
+
+    exact = jax.jit(jax.grad(expected))(params)
+    probs = jnp.exp(jax.vmap(functools.partial(joint, params))(latents)[1])
+    worst = 0.0
+    for variant, kind in itertools.product(VARIANTS, get_args(Estimator)):
+        if kind == "textbook" and (variant == "magic box" or num_samples == 1):
+            continue
+
+        def at(h: jax.Array, variant: str = variant, kind: Any = kind) -> Params:
+            return VARIANTS[variant](kind, params, x, lambda i, p: h[i])
+
+        values = jax.jit(jax.vmap(at))(latents)
+        mean = jax.tree.map(lambda v: jnp.tensordot(probs, v, 1), values)
+        difference = harness.max_difference(mean, exact)
+        worst = max(worst, difference)
+        print(f"mean of {variant:9} {kind:8} {num_samples} samples: off by {difference:.1e}")
+    return worst
+
+
+def check() -> None:
+    """Every hand-written gradient: its exact mean is the exact gradient, and variants agree."""
+    worst = max(difference_from_exact(1, 2), difference_from_exact(2, 1))
+    if worst > 1e-4:
+        raise SystemExit(f"a hand-written gradient is biased: off by {worst:.1e}")
+    key = jax.random.key(0)
+    params, x = init(key), digits()
+    for num_samples, kind in itertools.product((1, 4), get_args(Estimator)):
+        if kind == "textbook" and num_samples == 1:
+            continue
+        names = [v for v in VARIANTS if not (kind == "textbook" and v == "magic box")]
+        values = [jax.jit(hand(v, kind, num_samples))(params, x, key) for v in names]
+        difference = max(harness.max_difference(v, values[0]) for v in values[1:])
+        print(f"variants of {kind:8} {num_samples} samples differ by {difference:.1e}")
+        if difference > 1e-3:
+            raise SystemExit("the hand-written variants differ")
+
+
+# Measurements ----------------------------------------------------------------------------------
+
+
+def train(params: Params, data: jax.Array, steps: int, rate: float = 3e-3) -> Params:
+    """Parameters after some steps of Adam, so that variances are not those of random weights."""
+    gradient = hand("by hand", "textbook", 4)
+
+    @jax.jit
+    def step(t: jax.Array, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        params, first, second = state
+        batch_key, key = jax.random.split(jax.random.key(t))
+        x = data[jax.random.randint(batch_key, (BATCH,), 0, len(data))]
+        grads = gradient(params, x, key)
+        first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, grads)
+        second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, grads)
+        scale = rate * jnp.sqrt(1 - 0.999 ** (t + 1)) / (1 - 0.9 ** (t + 1))
+        params = jax.tree.map(
+            lambda p, m, v: p - scale * m / (jnp.sqrt(v) + 1e-8), params, first, second
+        )
+        return params, first, second
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    state = (params, zeros, zeros)
+    for t in range(steps):
+        state = step(jnp.asarray(t), state)
+    return state[0]
+
+
+def variance_rows(
+    first: Callable[..., Params],
+    params: Params,
+    x: jax.Array,
+    keys: jax.Array,
+    where: str,
+    label: str = "jscg",
+) -> list[Row]:
+    """Per layer of the inference network, variance against the textbook at 4 samples."""
+    ours = harness.leaf_variances(lambda key: first(params, x, key)["inference"], keys)
+    textbook = hand("by hand", "textbook", 4)
+    theirs = harness.leaf_variances(lambda key: textbook(params, x, key)["inference"], keys)
+    rows = []
+    for i in range(3):
+        ratios = [
+            harness.geometric_mean([a[i][leaf] / b[i][leaf] for leaf in ("w", "b")])
+            for a, b in zip(ours, theirs, strict=True)
+        ]
+        rows.append(
+            Row(
+                f"NVIL variance, layer {i + 1}, {where}: {label} / textbook",
+                harness.geometric_mean(ratios),
+                0.60,
+                f"{min(ratios):.2f} to {max(ratios):.2f}",
+                f"4 samples, {len(keys)} gradients in {len(ours)} blocks",
+            )
+        )
+    return rows
+
+
+def fastest(
+    kind: Estimator, num_samples: int, args: tuple[Any, ...], pairs: int, show: bool = True
+) -> str:
+    """The name of the fastest hand-written variant."""
+    reference = jax.jit(hand("surrogate", kind, num_samples))
+    medians = {}
+    for variant in VARIANTS:
+        other = jax.jit(hand(variant, kind, num_samples))
+        ratio = harness.time_ratio(
+            lambda other=other: other(*args), lambda: reference(*args), pairs
+        )
+        medians[variant] = ratio.median
+        if show:
+            print(
+                f"hand-written {kind}, {num_samples} samples, {variant}:"
+                f" {ratio.first * 1e3:.2f} ms, {ratio} of the surrogate"
+            )
+    return min(medians, key=lambda name: medians[name])
+
+
+def run(options: Any) -> list[Row]:
+    """All rows of this script."""
+    params, x, key = init(jax.random.key(0)), digits(), jax.random.key(1)
+    args = (params, x, key)
+    keys = jax.random.split(jax.random.key(2), options.keys)
+    stages = [
+        (f"after {steps} steps" if steps else "at the start", train(params, digits(1500), steps))
+        for steps in (0, 30, 300)
+    ]
+    rows: list[Row] = []
+    if options.hand_only:
+        for num_samples, kind in ((1, "auto"), (4, "auto"), (1, "score")):
+            fastest(kind, num_samples, args, options.pairs)
+        for where, at in stages:
+            rows += variance_rows(hand("by hand", "auto", 4), at, x, keys, where, "hand")
+        return rows
+
+    cases: tuple[tuple[int, Estimator, float | None], ...] = (
+        (1, "auto", 1.10),
+        (4, "auto", None),
+        (1, "score", None),
+    )
+    for num_samples, kind, target in cases:
+        best = fastest(kind, num_samples, args, max(10, options.pairs // 3))
+        ours, theirs = jscg_gradient(kind, num_samples), hand(best, kind, num_samples)
+        a, b, again = jax.jit(ours), jax.jit(theirs), jax.jit(hand(best, kind, num_samples))
+        name = f"NVIL {kind}, {num_samples} sample" + "s" * (num_samples > 1)
+        difference = harness.max_difference(a(*args), b(*args))
+        rows.append(
+            Row(f"{name}: same gradient, largest difference", difference, 1e-3, note="relative")
+        )
+        ratio = harness.time_ratio(lambda a=a: a(*args), lambda b=b: b(*args), options.pairs)
+        note = f"{best}, {ratio.second * 1e3:.2f} ms"
+        rows.append(Row.ratio(f"{name}: time, jscg / hand", ratio, target, note))
+        floor = harness.time_ratio(lambda c=again: c(*args), lambda b=b: b(*args), options.pairs)
+        rows.append(Row.ratio(f"{name}: time, hand / itself", floor, note="noise floor"))
+        memory = harness.memory_bytes(ours, *args), harness.memory_bytes(theirs, *args)
+        rows.append(
+            Row(
+                f"{name}: memory, jscg / hand",
+                memory[0] / memory[1],
+                1.15 if target else None,
+                note=f"temporary + output, {memory[0] / 1e6:.2f} / {memory[1] / 1e6:.2f} MB",
+            )
+        )
+        if target:
+            ratio = harness.compile_ratio(
+                lambda kind=kind, n=num_samples: jscg_gradient(kind, n),
+                lambda kind=kind, n=num_samples, best=best: hand(best, kind, n),
+                args,
+                options.compiles,
+            )
+            note = f"{ratio.first:.2f} / {ratio.second:.2f} s"
+            rows.append(Row.ratio(f"{name}: compile time, jscg / hand", ratio, 1.3, note))
+        if options.profile:
+            print("jscg", harness.hlo_profile(ours, *args))
+            for variant in VARIANTS:
+                print(variant, harness.hlo_profile(hand(variant, kind, num_samples), *args))
+    for where, at in stages:
+        rows += variance_rows(jscg_gradient("auto", 4), at, x, keys, where)
+    return rows
+
+
+def main() -> None:
+    """Run as a script."""
+    options = harness.parser(__doc__).parse_args()
+    if options.check:
+        check()
+    else:
+        harness.print_table(run(options))
+
+
+if __name__ == "__main__":
+    main()

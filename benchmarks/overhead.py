@@ -1,0 +1,208 @@
+"""What finding the draws and planning costs: `make_jaxpr` with jscg over `make_jaxpr` alone.
+
+Programs of 100 to 10,000 equations, each traced from a fresh function object so that nothing is
+cached. Times are those of the tracing thread alone. The exponent is the slope of log time over
+log equations: 1 is linear.
+
+Run with `python -m benchmarks.overhead`.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from benchmarks import harness
+from benchmarks.harness import Ratio, Row
+
+Program = Callable[[jax.Array, jax.Array], jax.Array]
+
+WIDTH = 8
+SIZES = (100, 300, 1_000, 3_000, 10_000)
+
+
+# Programs of any length --------------------------------------------------------------------------
+
+
+def lax_program(units: int) -> Program:
+    """Elementwise `lax` operations; ten draws on the way."""
+
+    def program(theta: jax.Array, key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, 10)
+        y = theta
+        for i in range(units):
+            y = lax.mul(lax.sin(y), theta)
+            y = lax.add(lax.tanh(y), lax.neg(theta))
+            if i % max(1, units // 10) == 0:
+                k = keys[min(9, i // max(1, units // 10))]
+                y = y + jax.random.bernoulli(k, jax.nn.sigmoid(y)).astype(y.dtype)
+        return jnp.sum(y * y)
+
+    return program
+
+
+def jnp_program(units: int) -> Program:
+    """`jax.numpy` code, full of nested jits and broadcasts; ten draws on the way."""
+
+    def program(theta: jax.Array, key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, 10)
+        y = theta
+        for i in range(units):
+            y = jnp.where(y > 0.5, jax.nn.softplus(y), jnp.clip(y, -1.0, 1.0))
+            y = y - jnp.mean(y) + jnp.stack([y, theta])[0] / (1 + jnp.var(y))
+            if i % max(1, units // 10) == 0:
+                k = keys[min(9, i // max(1, units // 10))]
+                y = y + jax.random.bernoulli(k, jax.nn.sigmoid(theta))
+        return jnp.sum(y * y)
+
+    return program
+
+
+def independent_draws(units: int) -> Program:
+    """Nothing but draws, each with a cost of its own."""
+
+    def program(theta: jax.Array, key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, units)
+        cost = jnp.zeros(())
+        for i in range(units):
+            b = jax.random.bernoulli(keys[i], jax.nn.sigmoid(theta * (i / units)))
+            cost = cost + jnp.sum((b - 0.3) ** 2)
+        return cost
+
+    return program
+
+
+def chained_draws(units: int) -> Program:
+    """Nothing but draws, each influenced by all before it."""
+
+    def program(theta: jax.Array, key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, units)
+        cost, b = jnp.zeros(()), jnp.zeros(WIDTH)
+        for i in range(units):
+            b = jax.random.bernoulli(keys[i], jax.nn.sigmoid(theta * b)).astype(theta.dtype)
+            cost = cost + jnp.sum((b - 0.3) ** 2)
+        return cost
+
+    return program
+
+
+def layers(units: int) -> Program:
+    """Matrix products with a draw after each: every draw mixes all before it."""
+
+    def program(theta: jax.Array, key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, units)
+        h = jnp.ones((4, WIDTH))
+        w = jnp.outer(theta, theta)
+        cost = jnp.zeros(4)
+        for i in range(units):
+            logits = h @ w
+            h = jax.random.bernoulli(keys[i], jax.nn.sigmoid(logits)).astype(theta.dtype)
+            cost = cost + jnp.sum(h * logits - jax.nn.softplus(logits), -1)
+        return jnp.mean(cost)
+
+    return program
+
+
+PROGRAMS: dict[str, Callable[[int], Program]] = {
+    "lax, 10 draws": lax_program,
+    "jnp, 10 draws": jnp_program,
+    "independent draws": independent_draws,
+    "chained draws": chained_draws,
+    "layers of draws": layers,
+}
+
+
+# Measurements ------------------------------------------------------------------------------------
+
+
+def units_for(make: Callable[[int], Program], equations: int, args: tuple[Any, ...]) -> int:
+    """How many units give about this many equations."""
+    few, many = (harness.count_equations(jax.make_jaxpr(make(n))(*args)) for n in (20, 40))
+    return max(2, round((equations - (2 * few - many)) / ((many - few) / 20)))
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Seconds of this thread's processor time, garbage collected before."""
+    gc.collect()
+    start = time.thread_time()
+    function()
+    return time.thread_time() - start
+
+
+def measure(
+    make: Callable[[int], Program], units: int, args: tuple[Any, ...], repeats: int
+) -> Ratio:
+    """Seconds of tracing the surrogate over seconds of tracing the program, in turn."""
+    import jscg
+
+    times: tuple[list[float], list[float]] = ([], [])
+    for i in range(repeats + 1):
+        ours = seconds(lambda: jax.make_jaxpr(jscg.surrogate(make(units)))(*args))
+        plain = seconds(lambda: jax.make_jaxpr(make(units))(*args))
+        if i:  # the first round warms the caches of nested jits
+            times[0].append(ours)
+            times[1].append(plain)
+    return Ratio.of(*times)
+
+
+def exponent(equations: list[int], times: list[float]) -> float:
+    """The slope of log time over log equations."""
+    return float(np.polyfit(np.log(equations), np.log(times), 1)[0])
+
+
+def run(options: Any) -> list[Row]:
+    """All rows of this script."""
+    args = (jnp.linspace(-1.0, 1.0, WIDTH), jax.random.key(0))
+    sizes = tuple(n for n in SIZES if n <= getattr(options, "equations", SIZES[-1]))
+    rows = []
+    for name, make in PROGRAMS.items():
+        counted, ours, plain = [], [], []
+        for size in sizes:
+            units = units_for(make, size, args)
+            counted.append(harness.count_equations(jax.make_jaxpr(make(units))(*args)))
+            if options.hand_only:
+                own = [
+                    seconds(lambda m=make, u=units: jax.make_jaxpr(m(u))(*args)) for _ in range(4)
+                ]
+                plain.append(float(np.median(own[1:])))
+                continue
+            ratio = measure(make, units, args, 3 if size > 3_000 else 7)
+            ours.append(ratio.first)
+            plain.append(ratio.second)
+            note = f"{ratio.first * 1e3:.0f} / {ratio.second * 1e3:.0f} ms"
+            target = 3.0 if size == SIZES[-1] else None
+            rows.append(
+                Row.ratio(
+                    f"trace {name}, {counted[-1]} equations: jscg / alone", ratio, target, note
+                )
+            )
+        last = [i for i, n in enumerate(sizes) if n >= 1_000] or list(range(len(sizes)))
+        each = [counted[i] for i in last]
+        if ours:
+            slope = exponent(each, [ours[i] for i in last])
+            rows.append(Row(f"trace {name}: exponent with jscg", slope, 1.10, note="from 1,000 on"))
+        slope = exponent(each, [plain[i] for i in last])
+        per = plain[-1] / counted[-1] * 1e6
+        rows.append(Row(f"trace {name}: exponent alone", slope, note=f"{per:.0f} us an equation"))
+    return rows
+
+
+def main() -> None:
+    """Run as a script."""
+    parser = harness.parser(__doc__)
+    parser.add_argument("--equations", type=int, default=SIZES[-1], help="largest program")
+    options = parser.parse_args()
+    if options.check:
+        raise SystemExit("nothing is written by hand here: nothing to check")
+    harness.print_table(run(options))
+
+
+if __name__ == "__main__":
+    main()

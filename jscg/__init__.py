@@ -1,0 +1,29 @@
+"""Unbiased gradients of expectations of plain `jax.random` programs."""
+
+import pathlib as _pathlib
+
+from jax.extend import source_info_util as _source_info_util
+
+from . import estimators
+from ._api import (
+    baseline,
+    grad_expectation,
+    stop_influence,
+    surrogate,
+    value_and_grad_expectation,
+)
+from ._errors import JscgError
+
+# Source lines in messages are the user's, never ours.
+_source_info_util.register_exclusion(str(_pathlib.Path(__file__).parent))
+
+__version__ = "0.1.0"
+__all__ = [
+    "JscgError",
+    "baseline",
+    "estimators",
+    "grad_expectation",
+    "stop_influence",
+    "surrogate",
+    "value_and_grad_expectation",
+]

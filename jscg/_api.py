@@ -1,0 +1,256 @@
+"""The public functions."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ._errors import ArgumentError, ArgumentTypeError
+from ._primitives import baseline_p, stop_influence_p
+from ._trace import Options, trace, traces_of
+from .estimators import Estimator
+
+Estimators = Estimator | Mapping[str, Estimator] | None
+
+
+def surrogate(
+    fun: Callable,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    *,
+    num_samples: int = 1,
+    estimators: Estimators = None,
+    key_argnums: int | Sequence[int] | None = None,
+) -> Callable:
+    """Creates a function whose derivatives are unbiased for those of the expectation of `fun`.
+
+    The surrogate loss of Schulman et al. (2015, Corollary 1), in the form that can be
+    differentiated as often as you like, in forward and in reverse mode (Foerster et al. 2018).
+
+    Args:
+      fun: a pure function that draws with `jax.random` and returns a float scalar, or a pair of
+        that and auxiliary data.  The key is one of its arguments.
+      argnums: the positional argument or arguments to differentiate with respect to.  Draws whose
+        parameters do not depend on them differentiably are not scored.
+      has_aux: whether `fun` returns a pair (cost, auxiliary data).
+      num_samples: how many samples to average; above one, each is the others' baseline.
+        Auxiliary data then gets a leading axis of this size.
+      estimators: one estimator for all draws, or a mapping from names of draws (or of samplers)
+        to estimators; `estimators.Auto()` for all others.
+      key_argnums: which arguments are keys, for `num_samples` with legacy uint32 keys.
+
+    Returns:
+      A function with the arguments of `fun`.  Its value is an unbiased estimate of E[fun]: costs
+      that are enumerated enter with their expectation, all others with their sample.
+
+    Raises:
+      JscgError: where the gradient would be biased, or an argument makes no sense.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jscg
+      >>> def f(p, key):  # E[f] = p^3, in three draws that depend on each other
+      ...     x = jax.random.bernoulli(key, p, (3,))
+      ...     return jnp.prod(x.astype(float))
+      >>> keys = jax.random.split(jax.random.key(0), 20_000)
+      >>> second = jax.grad(jax.grad(jscg.surrogate(f)))
+      >>> estimate = jax.vmap(second, (None, 0))(0.5, keys).mean()  # 6 p = 3
+      >>> bool(abs(estimate - 3.0) < 0.2)
+      True
+    """
+    options = _options(argnums, has_aux, num_samples, estimators, key_argnums)
+    traces = traces_of(fun)
+
+    @functools.wraps(fun)
+    def surrogate_fun(*args, **kwargs):
+        rewriter, inputs, tree = trace(fun, options, args, kwargs, traces)
+        cost, aux = jax.tree.unflatten(tree, rewriter([jnp.asarray(x) for x in inputs]))
+        return (cost, aux) if has_aux else cost
+
+    return surrogate_fun
+
+
+def value_and_grad_expectation(
+    fun: Callable,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    *,
+    num_samples: int = 1,
+    estimators: Estimators = None,
+    key_argnums: int | Sequence[int] | None = None,
+) -> Callable:
+    """Creates a function that estimates E[fun] and its gradient, as `jax.value_and_grad` does.
+
+    Args:
+      fun: see `surrogate`.
+      argnums: see `surrogate`.
+      has_aux: see `surrogate`.
+      num_samples: see `surrogate`.
+      estimators: see `surrogate`.
+      key_argnums: see `surrogate`.
+
+    Returns:
+      A function with the arguments of `fun` that returns (value, gradient), or
+      ((value, aux), gradient) if `has_aux`.  Both are unbiased.  The gradient has the structure,
+      shapes and dtypes of the arguments `argnums`; parameters of baselines get the gradient of
+      their regression (see `baseline`).
+
+    Raises:
+      JscgError: where the gradient would be biased, or an argument makes no sense.
+      TypeError: as `jax.value_and_grad`, for inputs or outputs that have no gradient.
+
+    Example:
+      >>> import jax, jscg
+      >>> def f(p, key):
+      ...     return 2.0 * jax.random.bernoulli(key, p)
+      >>> jscg.value_and_grad_expectation(f)(0.25, jax.random.key(0))
+      (Array(0.5, dtype=float32), Array(2., dtype=float32, weak_type=True))
+    """
+    weighted = surrogate(
+        fun, argnums, has_aux,
+        num_samples=num_samples, estimators=estimators, key_argnums=key_argnums,
+    )
+    return functools.wraps(fun)(jax.value_and_grad(weighted, argnums, has_aux))
+
+
+def grad_expectation(
+    fun: Callable,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    *,
+    num_samples: int = 1,
+    estimators: Estimators = None,
+    key_argnums: int | Sequence[int] | None = None,
+) -> Callable:
+    """Creates a function that estimates the gradient of the *expectation* of `fun`.
+
+    `jax.grad` of a function that draws differentiates one run and misses how the parameters
+    change what is drawn: it returns zeros for discrete draws.  This is the estimator of
+    Schulman et al. (2015, Theorem 1), with every cost credited to the draws that influence it,
+    element by element and step by step.
+
+    Args:
+      fun: see `surrogate`.
+      argnums: see `surrogate`.
+      has_aux: see `surrogate`.
+      num_samples: see `surrogate`.
+      estimators: see `surrogate`.
+      key_argnums: see `surrogate`.
+
+    Returns:
+      A function with the arguments of `fun` that returns the gradient with respect to `argnums`,
+      or (gradient, aux) if `has_aux`.
+
+    Raises:
+      JscgError: where the gradient would be biased, or an argument makes no sense.
+      TypeError: as `jax.grad`, for inputs or outputs that have no gradient.
+
+    Example:
+      >>> import jax, jscg
+      >>> def f(p, key):
+      ...     return 2.0 * jax.random.bernoulli(key, p)
+      >>> float(jax.grad(f)(0.25, jax.random.key(0)))  # silently wrong
+      0.0
+      >>> float(jscg.grad_expectation(f)(0.25, jax.random.key(0)))
+      2.0
+    """
+    both = value_and_grad_expectation(
+        fun, argnums, has_aux,
+        num_samples=num_samples, estimators=estimators, key_argnums=key_argnums,
+    )
+
+    @functools.wraps(fun)
+    def grad_fun(*args, **kwargs):
+        value, grads = both(*args, **kwargs)
+        return (grads, value[1]) if has_aux else grads
+
+    return grad_fun
+
+
+def baseline(x: jax.Array, b: Any) -> jax.Array:
+    """Declares b as the baseline of the draw that produced x, and returns x.
+
+    The cost-to-go of the draw is compared with b (Schulman et al. 2015, Theorem 2).  b may depend
+    on whatever the draw does not influence; that is checked.  Where b depends on arguments in
+    `argnums`, their gradient is that of the squared error between b and the cost-to-go, in the
+    units of one summand of the objective: for a mean over a batch, of one example's cost.  So one
+    optimiser step trains the model and its baselines.
+
+    Args:
+      x: a drawn value, of shape (*batch, *unit), as the sampler returned it.
+      b: float, of shape (*batch,) or any other leading part of the shape of x.
+
+    Returns:
+      x.
+
+    Raises:
+      BaselineError: (when the gradient is taken) if the draw influences b, or x is no draw.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jscg
+      >>> def loss(params, key):
+      ...     x = jax.random.bernoulli(key, jax.nn.sigmoid(params["logits"]), (8, 3))
+      ...     x = jscg.baseline(x, jnp.broadcast_to(params["b"], (8,)))
+      ...     return jnp.mean(jnp.sum(x, -1) ** 2.0)
+      >>> params = {"logits": jnp.zeros(3), "b": 3.0}
+      >>> g = jscg.grad_expectation(loss)(params, jax.random.key(0))
+      >>> sorted(g)
+      ['b', 'logits']
+    """
+    b = jnp.asarray(b)
+    if not jnp.issubdtype(b.dtype, jnp.floating):
+        raise ArgumentTypeError(f"jscg: a baseline must be a float array, but got {b.dtype.name}.")
+    return baseline_p.bind(jnp.asarray(x), b)
+
+
+def stop_influence(x: Any) -> Any:
+    """Declares that no draw influences x, and returns x.
+
+    The counterpart of `jax.lax.stop_gradient` for scores: costs that are computed from x are not
+    credited to the draws that x was computed from.  That biases the gradient unless the influence
+    that jscg sees is not really there.  Derivatives pass.
+
+    Args:
+      x: an array, or a pytree of arrays.
+
+    Returns:
+      x.
+
+    Example:
+      >>> import jax, jscg
+      >>> def f(p, key):
+      ...     x = jax.random.bernoulli(key, p)
+      ...     return jscg.stop_influence(5.0 * x)
+      >>> float(jscg.grad_expectation(f)(0.5, jax.random.key(0)))
+      0.0
+    """
+    return jax.tree.map(lambda leaf: stop_influence_p.bind(jnp.asarray(leaf)), x)
+
+
+def _options(argnums, has_aux, num_samples, estimators, key_argnums) -> Options:
+    if isinstance(num_samples, bool) or not hasattr(num_samples, "__index__"):
+        raise ArgumentTypeError(f"jscg: num_samples must be an integer, but got {num_samples!r}.")
+    if operator.index(num_samples) < 1:
+        raise ArgumentError(f"jscg: num_samples must be at least 1, but got {num_samples}.")
+    if isinstance(estimators, Mapping):
+        estimators = tuple(sorted(estimators.items()))
+    for e in [e for _, e in estimators] if isinstance(estimators, tuple) else [estimators]:
+        if e is not None and not isinstance(e, Estimator):
+            raise ArgumentTypeError(
+                "jscg: estimators must be an estimator (jscg.estimators.ScoreFunction(), say) or "
+                f"a mapping from names of draws to estimators, but got {e!r}."
+            )
+    return Options(
+        _positions(argnums), has_aux, operator.index(num_samples),
+        () if key_argnums is None else _positions(key_argnums), estimators,
+    )
+
+
+def _positions(argnums: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(argnums, Sequence):
+        return tuple(operator.index(i) for i in argnums)
+    return (operator.index(argnums),)

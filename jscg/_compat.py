@@ -1,0 +1,44 @@
+"""Every fact about JAX that changed between versions, named after the version that changed it.
+
+Nothing else in jscg looks at `jax.__version_info__` or at the parameters of a control-flow equation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.extend.core as jex_core
+from jax.extend import source_info_util
+
+JAX_GE_0_11_0 = jax.__version_info__ >= (0, 11, 0)
+
+
+def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
+    """Returns (number of consts, number of carries) of a `scan` equation."""
+    if JAX_GE_0_11_0:  # num_consts and num_carry became one flat tree
+        consts, carry, _ = (len(group) for group in params["ft_in"].unpack())
+        return consts, carry
+    return params["num_consts"], params["num_carry"]
+
+
+def open_jaxpr(jaxpr: Any) -> tuple[Any, list[Any]]:
+    """Returns (jaxpr, consts) of an equation's sub-jaxpr, closed or not."""
+    # Up to 0.10 ClosedJaxpr and Jaxpr are two classes; from 0.11 on they are one.
+    return getattr(jaxpr, "jaxpr", jaxpr), list(getattr(jaxpr, "consts", ()))
+
+
+def new_jaxpr(invars, outvars, eqns) -> Any:
+    """Builds an open jaxpr without constants."""
+    effects = frozenset().union(*(eqn.effects for eqn in eqns)) if eqns else frozenset()
+    return jex_core.Jaxpr((), list(invars), list(outvars), list(eqns), effects)
+
+
+def bind(eqn: Any, *args: Any) -> list[Any]:
+    """Runs one equation at `args`, under the contexts that it was traced in."""
+    stack = source_info_util.current_name_stack() + eqn.source_info.name_stack
+    params = eqn.primitive.get_bind_params(eqn.params)
+    with source_info_util.user_context(eqn.source_info.traceback, name_stack=stack):
+        with eqn.ctx.manager:
+            out = eqn.primitive.bind(*args, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]

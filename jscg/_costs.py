@@ -1,0 +1,270 @@
+"""Cost nodes: the terms of the returned value, taken apart where that removes influence.
+
+From the output back through linear operations, loops' accumulators and stacked outputs included,
+and no further than needed: a term stays whole where its parts would be influenced alike, so that
+as few and as small arrays as possible are weighted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ._influence import InfluenceMap
+from ._linear import is_zero, linear_operands
+from ._program import CHECKPOINTS, Literal, Program, split_scan
+from ._relation import NOTHING, Influence, join
+
+
+MANY = -1
+
+
+@dataclasses.dataclass(eq=False)
+class CostNode:
+    """One additive term of the returned value.
+
+    Attributes:
+      program: the program that computes it.
+      atom: its variable (a literal in a branch whose being taken is influenced).
+      influence: the draws that influence it, element by element.
+    """
+
+    program: Program
+    atom: Any
+    influence: Influence
+
+
+@dataclasses.dataclass(eq=False)
+class Split:
+    """How one variable is made of costs.
+
+    Attributes:
+      reach: how finely the costs below are influenced: a number that equal reaches share, MANY
+        where they differ, None where there is no cost.
+      carries: the (loop body, carry) pairs that it contains linearly.
+      parts: for a linear equation, the indices of the operands to follow.
+      constant: whether it also has a part that no draw influences.
+      whole: whether it is a cost node itself.
+    """
+
+    reach: int | None
+    carries: frozenset[tuple[Program, int]] = frozenset()
+    parts: tuple[int, ...] = ()
+    constant: bool = False
+    whole: bool = False
+
+    def add(self, other: Split, constant: bool) -> None:
+        """Takes the costs of `other` in."""
+        if other.reach is not None and other.reach != self.reach:
+            self.reach = other.reach if self.reach is None else MANY
+        self.carries |= other.carries
+        self.constant |= constant
+
+
+@dataclasses.dataclass
+class Shadows:
+    """Which values are computed a second time, as weighted sums of costs ("shadows").
+
+    Attributes:
+      costs: the cost nodes, by program and variable (None stands for a literal).
+      linear: for a variable, the operands of its equation whose shadows it is made of.
+      outputs: for each program, the positions of the outputs that have shadows.
+      inputs: for each program, the positions of the inputs that have shadows.
+    """
+
+    costs: dict[Program, dict[Any, CostNode]]
+    linear: dict[Any, tuple[int, ...]]
+    outputs: dict[Program, set[int]]
+    inputs: dict[Program, set[int]]
+
+
+class CostFinder:
+    """Finds the cost nodes of one output of a program."""
+
+    def __init__(self, program: Program, influence: InfluenceMap):
+        self.influence = influence
+        self.splits: dict[Any, Split] = {}
+        self.producers = {part: part.producers() for part in program.walk()}
+        self.shadows = Shadows({}, {}, {}, {})
+        self.reach_of: dict[int, int] = {}
+        self.numbers: dict[Any, int] = {}
+        self.kept: list[Influence] = []
+        self.mark_output(program, 0)
+
+    # What influences a value, whether the branch it stands in is taken included.
+
+    def taken(self, program: Program) -> Influence:
+        out = NOTHING
+        for part in program.path:
+            out = join(out, self.influence.taken.get(part, NOTHING))
+        return out
+
+    def effective(self, program: Program, atom: Any) -> Influence:
+        return join(self.influence[atom], self.taken(program))
+
+    def reach(self, influence: Influence) -> int:
+        """How finely a value is influenced, whatever its axes are called, as a number."""
+        if id(influence) not in self.reach_of:
+            bands = frozenset(
+                (node, tuple(None if b is None else b[1:] for b in relation))
+                for node, relation in influence.items()
+            )
+            self.reach_of[id(influence)] = self.numbers.setdefault(bands, len(self.numbers))
+            self.kept.append(influence)  # or its id might be used again
+        return self.reach_of[id(influence)]
+
+    # First pass, towards the inputs: where would a split lead?
+
+    def split(self, program: Program, atom: Any) -> Split:
+        if isinstance(atom, Literal):
+            influence = self.taken(program)
+            return Split(self.reach(influence) if influence else None, constant=not influence)
+        if atom not in self.splits:
+            influence = self.effective(program, atom)
+            found: Split | None = Split(None, constant=True)
+            if influence:
+                found = self.follow(program, atom)
+                mine = self.reach(influence)
+                gains = found is not None and (found.constant or found.reach != mine)
+                if found is None or not (found.carries or gains):
+                    found = Split(mine, whole=True)
+            assert found is not None
+            self.splits[atom] = found
+        return self.splits[atom]
+
+    def follow(self, program: Program, atom: Any) -> Split | None:
+        index = self.producers[program].get(atom)
+        if index is None:
+            return self.follow_input(program, atom)
+        eqn = program.eqns[index]
+        if index in program.subs:
+            return self.follow_region(program, index, eqn.outvars.index(atom))
+        operands = linear_operands(eqn, [bool(self.influence[v]) for v in eqn.invars])
+        if not operands:
+            return None
+        found = Split(None, parts=operands)
+        for i in operands:
+            self.take(found, program, eqn.invars[i])
+        return found
+
+    def take(self, found: Split, program: Program, atom: Any) -> None:
+        part = self.split(program, atom)
+        found.add(part, part.constant and not is_zero(program, atom, self.producers[program]))
+
+    def follow_input(self, program: Program, atom: Any) -> Split | None:
+        position = self.carry_position(program, atom)
+        if position is not None:
+            return Split(None, carries=frozenset([(program, position)]))
+        outer = self.outer(program, atom)
+        return None if outer is None else self.split(*outer)
+
+    def carry_position(self, program: Program, atom: Any) -> int | None:
+        """Which carry of the loop around it a variable is, if it is one as it comes in."""
+        if program.loop is None or atom not in program.invars:
+            return None
+        consts, carries, _ = split_scan(self.holder(program), program.invars)
+        position = program.invars.index(atom) - len(consts)
+        return position if 0 <= position < len(carries) else None
+
+    def holder(self, program: Program) -> Any:
+        assert program.parent is not None
+        return program.parent.eqns[program.at]
+
+    def outer(self, program: Program, atom: Any) -> tuple[Program, Any] | None:
+        """The operand outside that an input is, where weighting it outside is as good."""
+        parent = program.parent
+        if parent is None or (program.holder == "cond" and self.influence.taken[program]):
+            return None
+        if program.holder not in {"scan", "cond"} | CHECKPOINTS:
+            return None
+        position = program.invars.index(atom)
+        operands = self.holder(program).invars
+        return parent, operands[position + 1 if program.holder == "cond" else position]
+
+    def follow_region(self, program: Program, index: int, position: int) -> Split | None:
+        eqn, subs = program.eqns[index], program.subs[index]
+        name = eqn.primitive.name
+        if name == "scan":
+            return self.follow_scan(program, eqn, subs[0], position)
+        if name != "cond" and name not in CHECKPOINTS:
+            return None
+        found = Split(None)
+        for sub in subs:
+            self.take(found, sub, sub.outvars[position])
+        return found
+
+    def follow_scan(self, program, eqn, body: Program, position: int) -> Split | None:
+        _, init, _ = split_scan(eqn, list(eqn.invars))
+        found = Split(None)
+        self.take(found, body, body.outvars[position])
+        totals = {k for owner, k in found.carries if owner is body}
+        if position < len(init):
+            if not totals:
+                return None  # only the last step's value is left: nothing was accumulated
+            totals.add(position)
+        done: set[int] = set()
+        while totals - done:
+            k = (totals - done).pop()
+            done.add(k)
+            self.take(found, body, body.outvars[k])
+            self.take(found, program, init[k])
+            totals |= {k for owner, k in found.carries if owner is body}
+        found.carries = frozenset(c for c in found.carries if c[0] is not body)
+        found.constant |= bool(done)  # each step's costs come apart inside
+        return found
+
+    # Second pass, from the output: what is computed as a shadow.
+
+    def mark(self, program: Program, atom: Any) -> None:
+        if isinstance(atom, Literal):
+            if self.taken(program):
+                costs = self.shadows.costs.setdefault(program, {})
+                costs[None] = CostNode(program, atom, self.taken(program))
+            return
+        if self.is_marked(program, atom):
+            return
+        split = self.split(program, atom)
+        if split.reach is None and not split.carries:
+            return
+        if split.whole:
+            cost = CostNode(program, atom, self.effective(program, atom))
+            self.shadows.costs.setdefault(program, {})[atom] = cost
+            return
+        index = self.producers[program].get(atom)
+        if index is None:
+            position = program.invars.index(atom)
+            self.shadows.inputs.setdefault(program, set()).add(position)
+            outer = self.outer(program, atom)
+            if self.carry_position(program, atom) is None and outer is not None:
+                self.mark(*outer)
+            return
+        eqn = program.eqns[index]
+        if index not in program.subs:
+            self.shadows.linear[atom] = split.parts
+            for i in split.parts:
+                self.mark(program, eqn.invars[i])
+            return
+        for sub in program.subs[index]:
+            self.mark_output(sub, eqn.outvars.index(atom))
+
+    def is_marked(self, program: Program, atom: Any) -> bool:
+        return atom in self.shadows.linear or atom in self.shadows.costs.get(program, {})
+
+    def mark_output(self, program: Program, position: int) -> None:
+        outputs = self.shadows.outputs.setdefault(program, set())
+        if position in outputs:
+            return
+        outputs.add(position)
+        atom = program.outvars[position]
+        self.mark(program, atom)
+        if program.loop is None:
+            return
+        eqn = self.holder(program)
+        consts, init, _ = split_scan(eqn, list(eqn.invars))
+        totals = {k for owner, k in self.split(program, atom).carries if owner is program}
+        for k in totals | ({position} if position < len(init) else set()):
+            self.shadows.inputs.setdefault(program, set()).add(len(consts) + k)
+            assert program.parent is not None
+            self.mark(program.parent, init[k])
+            self.mark_output(program, k)
+

@@ -1,0 +1,133 @@
+"""Which costs are replaced by their exact expectation over a draw."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from ._costs import CostNode
+from ._influence import InfluenceMap
+from ._nodes import StochasticNode
+from ._program import CUSTOM, Literal, Program
+from ._relation import Relation
+from .estimators import Estimator
+from .rules import RULES
+
+LONGEST_CHEAP_PATH = 256
+
+
+@dataclasses.dataclass(eq=False)
+class Enumeration:
+    """A cost that is recomputed for every outcome of a draw.
+
+    Attributes:
+      node: the draw.
+      path: indices of the equations from the draw to the cost, in order.
+      relation: of the cost to the draw by this path.
+      aligned: axes of the draw's shape along which all elements are enumerated at once.
+      outcomes: number of joint outcomes of the other elements.
+    """
+
+    node: StochasticNode
+    path: list[int]
+    relation: Relation
+    aligned: tuple[int, ...]
+    outcomes: int
+
+
+def enumerable(
+    node: StochasticNode, cost: CostNode, estimator: Estimator, influence: InfluenceMap,
+    producers: dict[Any, int],
+) -> Enumeration | str:
+    """Plans the enumeration of a draw for one cost, or tells why there is none."""
+    if estimator.outcomes == 0 or node.rule.support is None:
+        return "its support is not a small finite set"
+    if node.program is not cost.program or isinstance(cost.atom, Literal):
+        return "a loop or branch stands between the draw and a cost"
+    size = node.rule.support_size(
+        dict(node.eqn.params["static"]),
+        **{n: _base_shape(node, n, v) for n, v in node.operands().items()},
+    )
+    if size is None or size > estimator.outcomes:
+        return f"its support has {size} outcomes"
+    path = _path(node, cost, influence, producers, estimator.only_cheap)
+    if isinstance(path, str):
+        return path
+    if not path and cost.atom is not node.var:
+        return "it reaches the cost only through later steps of a loop"
+    relation = InfluenceMap.along(node, path, cost.atom)[node]
+    shape, loops = node.shape, len(node.loops)
+    cost_shape = cost.atom.aval.shape
+    aligned, places = [], set()
+    for axis, b in enumerate(relation[loops:]):
+        fits = b is not None and b[1:] == (0, 0) and isinstance(b[0], int)
+        if fits and b[0] not in places and cost_shape[b[0]] == shape[axis]:
+            aligned.append(axis)
+            places.add(b[0])
+    elements = math.prod(n for axis, n in enumerate(shape) if axis not in aligned)
+    if estimator.only_cheap and elements != 1:
+        return "the cost mixes several of its elements"
+    if elements * math.log(size) > math.log(estimator.outcomes) + 1e-9:
+        return f"{elements} elements with {size} outcomes each reach the same cost"
+    return Enumeration(node, path, relation, tuple(aligned), size**elements)
+
+
+def _base_shape(node: StochasticNode, name: str, value: Any) -> tuple[int, ...]:
+    """Shape of an operand without the axes over which the draw was vmapped."""
+    params = node.eqn.params
+    if name not in params["names"]:
+        return ()
+    k = 1 + params["names"].index(name)
+    return tuple(value.aval.shape[sum(mapped[k] for mapped in params["batch"]) :])
+
+
+def _path(node, cost, influence, producers, only_cheap) -> list[int] | str:
+    """Equations of the draw's program that the draw reaches and that lead to the cost."""
+    program, eqns = node.program, node.program.eqns
+    seen: set[int] = set()
+    todo = [cost.atom]
+    while todo:
+        atom = todo.pop()
+        if isinstance(atom, Literal) or atom is node.var or node not in influence[atom]:
+            continue
+        index = producers.get(atom)
+        if index is None or index in seen or index < node.position:
+            continue
+        seen.add(index)
+        if only_cheap and len(seen) > LONGEST_CHEAP_PATH:
+            return "the way from the draw to the cost is long"
+        todo.extend(eqns[index].invars)
+    reached, path = {node.var}, []
+    for index in sorted(seen):
+        eqn = eqns[index]
+        if not any(not isinstance(v, Literal) and v in reached for v in eqn.invars):
+            continue
+        reached.update(eqn.outvars)
+        path.append(index)
+        if eqn.primitive.name == "draw" and only_cheap:
+            return "another draw depends on it"
+        if only_cheap and not _cheap(program, index):
+            return f"the cost is behind a {eqn.primitive.name}"
+        scored_within = _holds_scored(program, index, influence)
+        if eqn.primitive.name == "draw" and eqn.outvars[0] in influence.scored or scored_within:
+            return "another draw that needs a score depends on it"
+    return path if cost.atom in reached else []
+
+
+def _holds_scored(program: Program, index: int, influence: InfluenceMap) -> bool:
+    return any(
+        eqn.primitive.name == "draw" and eqn.outvars[0] in influence.scored
+        for sub in program.subs.get(index, ())
+        for part in sub.walk()
+        for eqn in part.eqns
+    )
+
+
+def _cheap(program: Program, index: int) -> bool:
+    eqn = program.eqns[index]
+    if eqn.primitive.name in CUSTOM:
+        (inside,) = program.subs[index]
+        return all(_cheap(inside, i) for i in range(len(inside.eqns)))
+    rule = RULES.get(eqn.primitive.name)
+    return rule is not None and rule.cheap

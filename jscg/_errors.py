@@ -1,0 +1,41 @@
+"""The errors that jscg raises, and how it says where in the user's code a draw stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jax.extend import source_info_util
+
+
+class JscgError(Exception):
+    """Base class of every error that jscg raises on purpose."""
+
+
+class BiasError(JscgError, NotImplementedError):
+    """The gradient would be biased, so jscg refuses to compute it."""
+
+
+class ArgumentError(JscgError, ValueError):
+    """An argument of a jscg function has a value that makes no sense."""
+
+
+class ArgumentTypeError(JscgError, TypeError):
+    """An argument or a result has a type or dtype that cannot be differentiated."""
+
+
+def where(eqn: Any) -> str:
+    """Returns 'file:line:column (function)' of the user's line that made an equation."""
+    return source_info_util.summarize(eqn.source_info)
+
+
+def refuse(what: str, eqn: Any, why: str, *remedies: str) -> BiasError:
+    """Builds the error for a draw that has no unbiased estimator here.
+
+    Args:
+      what: the draw, as the user would name it.
+      eqn: the equation to point at.
+      why: what would be wrong with the gradient.
+      *remedies: what to do instead, one phrase each.
+    """
+    todo = "\n".join(f"  - {remedy}" for remedy in remedies)
+    return BiasError(f"jscg: {what} at {where(eqn)}: {why}\nWhat to do instead:\n{todo}")

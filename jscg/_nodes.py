@@ -1,0 +1,184 @@
+"""Stochastic nodes: the draws of a program, named, and what each needs."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import linecache
+from typing import Any
+
+from ._errors import refuse, where
+from ._program import CUSTOM, Literal, Program
+from .draws import FAMILIES
+
+SCORED, PATHWISE, FREE = "scored", "pathwise", "free"
+
+
+@dataclasses.dataclass(eq=False)
+class StochasticNode:
+    """One draw found in a program.
+
+    Attributes:
+      name: given by `checkpoint_name`, else the variable it is assigned to, else family_k.
+      eqn: its equation.
+      program: the program that holds it.
+      position: index of `eqn` there.
+      verdict: "scored", "pathwise" or "free" (its parameters need no gradient).
+      shape: its independent elements; trailing event axes (of a multinomial) are not counted.
+    """
+
+    name: str
+    eqn: Any
+    program: Program
+    position: int
+    verdict: str
+
+    def __repr__(self) -> str:
+        return f"<{self.family} {self.name!r}{list(self.shape)} {self.verdict}>"
+
+    @property
+    def family(self) -> str:
+        """The name of the sampler in `jax.random`."""
+        return self.eqn.params["family"]
+
+    @property
+    def rule(self):
+        """The family's rules: log-prob, support, replay."""
+        return FAMILIES[self.family]
+
+    @property
+    def var(self) -> Any:
+        """The drawn value."""
+        return self.eqn.outvars[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the log-prob."""
+        shape = tuple(self.var.aval.shape)
+        return shape[: len(shape) - self.rule.event_ndim]
+
+    @property
+    def loops(self):
+        """The scans around it, the outermost first; they are its first axes."""
+        return self.program.loops
+
+    @property
+    def where(self) -> str:
+        """The user's file, line and function."""
+        return where(self.eqn)
+
+    @property
+    def what(self) -> str:
+        """What an error message calls it."""
+        return f"the draw {self.name!r} ({self.family})"
+
+    def operands(self) -> dict[str, Any]:
+        """Array-valued parameters by name: variables, literals, or Python numbers."""
+        static = dict(self.eqn.params["static"])
+        numbers = {n: static[n] for n in self.rule.operands if static.get(n) is not None}
+        return numbers | dict(zip(self.eqn.params["names"], self.eqn.invars[1:], strict=True))
+
+
+def find_nodes(program: Program, active: set[Any]) -> list[StochasticNode]:
+    """Lists the draws of a program and of all programs within, in program order.
+
+    Raises:
+      BiasError: where a draw needs a score that jscg cannot give.
+    """
+    nodes: list[StochasticNode] = []
+    counts: dict[str, int] = {}
+    names: set[str] = set()
+    for part in program.walk():
+        labels = _checkpoint_names(part)
+        for position, eqn in enumerate(part.eqns):
+            if eqn.primitive.name != "draw":
+                continue
+            family = eqn.params["family"]
+            label = labels.get(eqn.outvars[0]) or _assigned_name(where(eqn))
+            if label is None or label in names:
+                k = counts[family] = counts.get(family, -1) + 1
+                label = f"{label or family}_{k}"
+            names.add(label)
+            node = StochasticNode(label, eqn, part, position, FREE)
+            node.verdict = _verdict(node, active)
+            nodes.append(node)
+    return nodes
+
+
+def _verdict(node: StochasticNode, active: set[Any]) -> str:
+    live = [n for n, v in node.operands().items() if _is_active(v, active)]
+    if not live:
+        return FREE
+    if not node.rule.discrete:
+        return PATHWISE
+    unscored = [n for n in live if n not in node.rule.scored]
+    if unscored or node.rule.log_prob is None:
+        raise refuse(
+            node.what, node.eqn,
+            f"the gradient depends on its parameter {(unscored or live)[0]!r}, for which no "
+            "score is known, so it would silently be zero.",
+            "wrap the parameter in jax.lax.stop_gradient if no gradient is wanted")
+    if not dict(node.eqn.params["static"]).get("replace", True):
+        raise refuse(
+            node.what, node.eqn,
+            "a draw without replacement needs a score, and none is implemented for it.",
+            "draw with replacement, or one at a time with the drawn items masked out",
+            "wrap the parameter in jax.lax.stop_gradient if no gradient is wanted")
+    holders = {part.holder for part in node.program.path}
+    if holders & CUSTOM:
+        raise refuse(
+            node.what, node.eqn,
+            "it needs a score, but stands in a function with a derivative rule of its own "
+            "(custom_jvp or custom_vjp), which jscg keeps as it is.",
+            "draw outside of that function and pass the drawn value in")
+    if "while" in holders:
+        raise refuse(
+            node.what, node.eqn,
+            "it stands in a while_loop and needs a score, but a while_loop has no reverse "
+            "derivative, so its gradient would silently be lost.",
+            "use jax.lax.scan, or jax.lax.fori_loop with static bounds, and mask the steps "
+            "that are not taken",
+            "wrap its parameter in jax.lax.stop_gradient if no gradient is wanted")
+    for mapped in node.eqn.params["batch"]:
+        if not mapped[0]:
+            raise refuse(
+                node.what, node.eqn,
+                "one key is shared by draws that vmap maps over their parameters. The draws are "
+                "then copies of one uniform number, not independent, and the product of their "
+                "probabilities is not their joint probability.",
+                "split the key and map over the keys as well",
+                "draw once, outside of the vmap, with the batched parameters")
+    return SCORED
+
+
+def _is_active(value: Any, active: set[Any]) -> bool:
+    return hasattr(value, "aval") and not isinstance(value, Literal) and value in active
+
+
+def _checkpoint_names(program: Program) -> dict[Any, str]:
+    """Names that the user gave by `jax.ad_checkpoint.checkpoint_name`."""
+    through = {"convert_element_type", "reshape", "copy", "squeeze", "baseline"}
+    names: dict[Any, str] = {}
+    for eqn in reversed(program.eqns):
+        if eqn.primitive.name == "name" and not isinstance(eqn.invars[0], Literal):
+            names[eqn.invars[0]] = eqn.params["name"]
+        elif eqn.primitive.name in through and eqn.outvars[0] in names:
+            names[eqn.invars[0]] = names[eqn.outvars[0]]
+    return names
+
+
+@functools.lru_cache(maxsize=4096)
+def _assigned_name(place: str) -> str | None:
+    """The variable on the left of the user's source line `file:line:column (function)`."""
+    parts = place.split(" (")[0].rsplit(":", 2)
+    if len(parts) != 3 or not parts[1].isdigit():
+        return None
+    try:
+        tree = ast.parse(linecache.getline(parts[0], int(parts[1])).strip())
+    except SyntaxError:  # the statement spans several lines
+        return None
+    match tree.body:
+        case [ast.Assign(targets=[ast.Name(id=name)])]:
+            return name
+    return None

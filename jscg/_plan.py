@@ -1,0 +1,258 @@
+"""The plan: for every draw an estimator, for every cost its weight, and what must flow where.
+
+A cost is weighted where it is computed.  If the draw stands elsewhere, its log-prob must get
+there: out of loops and branches (`exports`), into other loops step by step (`imports`), and from
+earlier steps of a loop to later ones as a running sum (`running`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ._activity import active_variables
+from ._baselines import Baseline, Scales, find_baselines
+from ._costs import CostFinder, CostNode
+from ._enumerable import Enumeration, enumerable
+from ._errors import ArgumentError, refuse
+from ._influence import InfluenceMap
+from ._nodes import PATHWISE, SCORED, StochasticNode, find_nodes
+from ._program import Loop, Program
+from ._relation import Relation
+from .estimators import Auto, Estimator
+
+
+@dataclasses.dataclass(eq=False)
+class Score:
+    """One draw whose log-prob weights a cost.
+
+    Attributes:
+      node: the draw.
+      relation: of the cost to the draw.
+      past: the loops around both from whose earlier steps the draw's log-probs are taken.
+      current: whether the log-prob of the present step (or of a draw in no loop) is taken.
+    """
+
+    node: StochasticNode
+    relation: Relation
+    past: tuple[Loop, ...]
+    current: bool
+
+
+@dataclasses.dataclass(eq=False)
+class Weight:
+    """What one cost is multiplied with, and over which draws it is enumerated.
+
+    Attributes:
+      scores: the draws that are scored.
+      enumerations: the draws over which the cost is replaced by its expectation.
+      leave_one_out: axis of the cost along which the other elements are the baseline.
+      others: of `scores`, those to which that baseline does not apply.
+    """
+
+    scores: list[Score]
+    enumerations: list[Enumeration]
+    leave_one_out: int | None = None
+    others: tuple[Score, ...] = ()
+
+
+@dataclasses.dataclass(eq=False)
+class Plan:
+    """Everything that the rewrite needs to know (see the module)."""
+
+    program: Program
+    nodes: list[StochasticNode]
+    influence: InfluenceMap
+    finder: CostFinder
+    estimators: dict[StochasticNode, Estimator]
+    weights: dict[CostNode, Weight]
+    baselines: dict[StochasticNode, Baseline]
+    kept: dict[StochasticNode, set[int]]
+    exports: dict[Program, list[StochasticNode]]
+    running: dict[Program, list[StochasticNode]]
+    imports: dict[Program, dict[StochasticNode, dict[int, tuple[float, float]]]]
+
+    @property
+    def scored(self) -> set[StochasticNode]:
+        """The draws whose log-prob is needed somewhere."""
+        return {s.node for w in self.weights.values() for s in w.scores}
+
+
+Choices = Estimator | Mapping[str, Estimator] | None
+
+
+def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> Plan:
+    """Finds the draws and costs of a program and chooses how each is estimated."""
+    active = active_variables(program, active_inputs)
+    nodes = find_nodes(program, active)
+    estimators = _choose(nodes, choices)
+    influence = InfluenceMap(program, [n for n in nodes if n.verdict == SCORED])
+    finder = CostFinder(program, influence)
+    weights = {}
+    for part, costs in finder.shadows.costs.items():
+        for cost in costs.values():
+            weights[cost] = _weigh(cost, estimators, influence, finder.producers[part])
+    scored = list({s.node: None for w in weights.values() for s in w.scores})
+    baselines = find_baselines(program, scored, influence)
+    Scales(finder, baselines).run(program)
+    for cost, weight in weights.items():
+        _choose_axis(cost, weight, estimators, baselines)
+    plan = Plan(program, nodes, influence, finder, estimators, weights, baselines, {}, {}, {}, {})
+    _route(plan)
+    return plan
+
+
+def _choose(nodes: list[StochasticNode], choices: Choices) -> dict[StochasticNode, Estimator]:
+    default = choices if isinstance(choices, Estimator) else Auto()
+    named = dict(choices) if isinstance(choices, Mapping) else {}
+    known = {n.name for n in nodes} | {n.family for n in nodes}
+    for name in named:
+        if name not in known:
+            raise ArgumentError(
+                f"jscg: estimators names {name!r}, but the draws of this function are "
+                f"{sorted(n.name for n in nodes)}. Use one of these, or a family "
+                f"({sorted({n.family for n in nodes})})."
+            )
+    chosen = {}
+    for node in nodes:
+        explicit = named.get(node.name, named.get(node.family))
+        estimator = explicit or default
+        if node.verdict == SCORED or (node.verdict == PATHWISE and explicit is not None):
+            why = estimator.check(node)
+            if why is not None:
+                raise refuse(
+                    node.what, node.eqn,
+                    f"{type(estimator).__name__} cannot be used for it: {why}.",
+                    "leave the choice to jscg (estimators=None)",
+                    "choose per draw: estimators={name: estimator}")
+        chosen[node] = estimator
+    return chosen
+
+
+def _weigh(cost, estimators, influence, producers) -> Weight:
+    weight = Weight([], [])
+    for node, relation in cost.influence.items():
+        past, current = _steps(node, relation, cost)
+        estimator = estimators[node]
+        if current:
+            found = enumerable(node, cost, estimator, influence, producers)
+            if isinstance(found, Enumeration) and _affordable(weight, found, estimator):
+                weight.enumerations.append(found)
+                current = False
+            elif not estimator.scores:
+                _cannot_enumerate(node, found)
+        if past and not estimator.scores:
+            _cannot_enumerate(node, "it reaches costs in later steps of a loop")
+        if past or current:
+            weight.scores.append(Score(node, relation, past, current))
+    return weight
+
+
+def _affordable(weight: Weight, found: Enumeration, estimator: Estimator) -> bool:
+    outcomes = found.outcomes
+    for other in weight.enumerations:
+        outcomes *= other.outcomes
+    return outcomes <= estimator.outcomes
+
+
+def _cannot_enumerate(node: StochasticNode, why: Any) -> None:
+    raise refuse(
+        node.what, node.eqn,
+        f"Enumerate cannot be used for it: {why if isinstance(why, str) else 'over budget'}.",
+        "use jscg.estimators.Auto() for this draw, which enumerates what can be enumerated and "
+        "scores the rest",
+        "raise Enumerate(budget=...) if the number of outcomes is the obstacle")
+
+
+def _steps(node, relation, cost) -> tuple[tuple[Loop, ...], bool]:
+    """From which steps of the loops around both the draw influences the cost."""
+    past = []
+    for part, other in zip(node.program.path, cost.program.path, strict=False):
+        if part is not other:
+            break
+        if part.loop is None:
+            continue
+        b = relation[node.loops.index(part.loop)]
+        lo, hi = (-1.0, 0.0) if b is None or b[0] is not part.loop else b[1:]
+        if b is not None and b[0] is part.loop and part.loop.reverse:
+            lo, hi = -hi, -lo
+        if lo < 0:
+            past.append(part.loop)
+        if not lo <= 0 <= hi:
+            return tuple(past), False
+    return tuple(past), True
+
+
+def _choose_axis(cost, weight, estimators, baselines) -> None:
+    """Picks the axis for leave-one-out: the first along which a draw and the cost are aligned."""
+    shape = getattr(getattr(cost.atom, "aval", None), "shape", ())
+    axes = {}
+    for score in weight.scores:
+        node = score.node
+        if not estimators[node].leave_one_out or node in baselines:
+            continue
+        axes[score] = {
+            b[0]
+            for axis, b in enumerate(score.relation[len(node.loops) :])
+            if b is not None and isinstance(b[0], int) and b[1:] == (0, 0)
+            and shape[b[0]] == node.shape[axis] >= 2
+        }
+    usable = [min(a) for a in axes.values() if a]
+    if usable:
+        weight.leave_one_out = min(usable)
+    weight.others = tuple(
+        s for s in weight.scores if weight.leave_one_out not in axes.get(s, ())
+    )
+
+
+def _route(plan: Plan) -> None:
+    """Finds out which log-probs must flow where."""
+    exports: dict[Program, dict[StochasticNode, None]] = {}
+    running: dict[Program, dict[StochasticNode, None]] = {}
+    wishes: dict[Program, dict[StochasticNode, list]] = {}
+
+    def export(node: StochasticNode, to: Program) -> None:
+        for part in reversed(node.program.path):
+            if part is to:
+                return
+            exports.setdefault(part, {})[node] = None
+
+    for cost, weight in plan.weights.items():
+        for score in weight.scores:
+            node, path = score.node, cost.program.path
+            shared = [p for p, q in zip(node.program.path, path, strict=False) if p is q]
+            kept = plan.kept.setdefault(node, set())
+            common = sum(p.loop is not None for p in shared)
+            kept.update(a for a, b in enumerate(score.relation) if b is not None and a >= common)
+            for part in shared:
+                if part.loop in score.past:
+                    running.setdefault(part, {})[node] = None
+                    export(node, part)
+            if not score.current:
+                continue
+            export(node, shared[-1])
+            for part in path[len(shared) :]:
+                if part.loop is not None:
+                    here = {
+                        a: b[1:] for a, b in enumerate(score.relation)
+                        if b is not None and b[0] is part.loop and a >= common
+                    }
+                    wishes.setdefault(part, {}).setdefault(node, []).append(here)
+    for node, baseline in plan.baselines.items():
+        plan.kept.setdefault(node, set()).update(len(node.loops) + a for a in baseline.axes)
+    plan.exports = {part: list(nodes) for part, nodes in exports.items()}
+    plan.running = {part: list(nodes) for part, nodes in running.items()}
+    plan.imports = {
+        part: {node: _agree(many) for node, many in nodes.items()}
+        for part, nodes in wishes.items()
+    }
+
+
+def _agree(wishes: list[dict[int, tuple[float, float]]]) -> dict[int, tuple[float, float]]:
+    """The one axis, if any, along which all costs of a loop take a log-prob step by step."""
+    for axis in wishes[0]:
+        if all(axis in wish for wish in wishes):
+            bands = [wish[axis] for wish in wishes]
+            return {axis: (min(b[0] for b in bands), max(b[1] for b in bands))}
+    return {}

@@ -1,0 +1,122 @@
+"""The three primitives by which a traced program speaks to jscg.
+
+`draw` is one call of a `jax.random` sampler, kept whole.  `baseline` and `stop_influence` are
+identities that carry a statement of the user.  None of them survives in a rewritten program.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.extend.core as jex_core
+import jax.numpy as jnp
+from jax.interpreters import ad, batching, mlir
+
+from ._context import plain_jax, tracing
+from .draws import FAMILIES
+
+# draw ------------------------------------------------------------------------------------------
+#
+# Parameters of a draw: `family`; `names` of its array operands (the key comes before them);
+# `static`, the other keyword arguments; `batch`, for each vmap around it, outermost first, which
+# of (key, *operands) it maps over, always along their leading axis.
+
+draw_p = jex_core.Primitive("draw")
+
+
+def map_batch(fun, batch: tuple[tuple[bool, ...], ...]):
+    """Maps `fun(key, *operands)` once for each level of a draw's `batch`."""
+    for mapped in reversed(batch):
+        fun = jax.vmap(fun, in_axes=tuple(0 if m else None for m in mapped))
+    return fun
+
+
+def expand(key, *operands, family: str, names: tuple[str, ...], static: tuple, batch: tuple):
+    """Draws by plain `jax.random`, with a right derivative."""
+    rule = FAMILIES[family]
+
+    def sample(key, *operands):
+        kwargs = dict(zip(names, operands, strict=True))
+        if rule.replay is not None:
+            return rule.replay(key, dict(static), **kwargs)
+        return getattr(jax.random, family)(key, **kwargs, **dict(static))
+
+    with plain_jax():
+        return map_batch(sample, batch)(key, *operands)
+
+
+def replay(key, *operands, **params):
+    """Draws again; inside another trace of jscg this is a draw of that trace."""
+    if tracing():
+        return draw_p.bind(key, *operands, **params)
+    return expand(key, *operands, **params)
+
+
+def _draw_abstract(key, *operands, **params):
+    shaped = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (key, *operands)]
+    out = jax.eval_shape(functools.partial(expand, **params), *shaped)
+    return jax.core.ShapedArray(out.shape, out.dtype)
+
+
+def _draw_batch(args, dims, *, batch, **params):
+    args = [x if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(args, dims, strict=True)]
+    mapped = tuple(d is not None for d in dims)
+    return draw_p.bind(*args, batch=(mapped, *batch), **params), 0
+
+
+def _draw_jvp(primals, tangents, **params):
+    key, *operands = primals
+    if FAMILIES[params["family"]].discrete or all(isinstance(t, ad.Zero) for t in tangents):
+        out = draw_p.bind(*primals, **params)
+        zero = jax.core.ShapedArray(out.shape, out.dtype).to_tangent_aval()
+        return out, ad.Zero(zero)
+    tangents = [ad.instantiate_zeros(t) for t in tangents[1:]]
+    return jax.jvp(functools.partial(expand, key, **params), operands, tangents)
+
+
+draw_p.def_impl(expand)
+draw_p.def_abstract_eval(_draw_abstract)
+batching.primitive_batchers[draw_p] = _draw_batch
+ad.primitive_jvps[draw_p] = _draw_jvp
+mlir.register_lowering(draw_p, mlir.lower_fun(expand, multiple_results=False))
+
+# baseline(x, b) and stop_influence(x) ----------------------------------------------------------
+
+baseline_p = jex_core.Primitive("baseline")
+stop_influence_p = jex_core.Primitive("stop_influence")
+
+
+def _marker(primitive: Any, jvp, transpose=None) -> None:
+    """Gives an identity on its first operand the rules of an identity."""
+    primitive.def_impl(lambda x, *_: x)
+    primitive.def_abstract_eval(lambda x, *_: x)
+    mlir.register_lowering(
+        primitive, mlir.lower_fun(lambda x, *_: x, multiple_results=False)
+    )
+    ad.primitive_jvps[primitive] = jvp
+
+    def batch(args, dims):
+        size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not None)
+        args = [
+            jnp.broadcast_to(x, (size, *jnp.shape(x))) if d is None else jnp.moveaxis(x, d, 0)
+            for x, d in zip(args, dims, strict=True)
+        ]
+        return primitive.bind(*args), 0
+
+    batching.primitive_batchers[primitive] = batch
+
+
+def _baseline_jvp(primals, tangents):
+    # The tangent of b is dropped: what b learns comes from the rewritten program alone.
+    return baseline_p.bind(*primals), tangents[0]
+
+
+def _stop_influence_jvp(primals, tangents):
+    (t,) = tangents
+    return stop_influence_p.bind(*primals), (t if isinstance(t, ad.Zero) else t)
+
+
+_marker(baseline_p, _baseline_jvp)
+_marker(stop_influence_p, _stop_influence_jvp)

@@ -1,0 +1,164 @@
+"""A traced function as jscg walks it: equations in order, calls inlined, control flow nested."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax.extend.core as jex_core
+
+from ._compat import open_jaxpr, scan_counts
+
+Literal = jex_core.Literal
+CALLS = {"jit", "pjit", "closed_call", "core_call"}
+CHECKPOINTS = {"checkpoint", "remat", "remat2"}
+CUSTOM = {"custom_jvp_call", "custom_vjp_call"}  # keep their rules: looked into, never rebuilt
+REGIONS = {"scan", "while", "cond"} | CHECKPOINTS | CUSTOM
+
+
+@dataclasses.dataclass(eq=False)
+class Loop:
+    """One `scan`, as an axis: its steps are the axis' indices.
+
+    Attributes:
+      length: number of steps.
+      reverse: whether it runs from the last index to the first.
+    """
+
+    length: int
+    reverse: bool
+
+
+@dataclasses.dataclass(eq=False)
+class Program:
+    """A straight line of equations.  Every variable belongs to exactly one program.
+
+    Attributes:
+      invars: inputs; for the root the closed-over constants come first.
+      outvars: outputs, variables or literals.
+      eqns: equations; no call is left among them.
+      consts: variables whose value is known.
+      subs: for the index of a control-flow equation, its bodies (branches; cond then body).
+      path: the programs around this one, the root first, and this one at the end.
+      at: index in the parent's `eqns` of the equation that holds this program.
+      loop: the loop whose body this program is, if any.
+    """
+
+    invars: list[Any]
+    outvars: list[Any]
+    eqns: list[Any]
+    consts: dict[Any, Any]
+    subs: dict[int, tuple[Program, ...]]
+    path: tuple[Program, ...]
+    at: int
+    loop: Loop | None = None
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """The loops around this program's equations, the outermost first."""
+        return tuple(p.loop for p in self.path if p.loop is not None)
+
+    @property
+    def parent(self) -> Program | None:
+        """The program that holds this one."""
+        return self.path[-2] if len(self.path) > 1 else None
+
+    @property
+    def holder(self) -> str:
+        """The name of the primitive that holds this program; empty for the root."""
+        parent = self.parent
+        return parent.eqns[self.at].primitive.name if parent is not None else ""
+
+    def producers(self) -> dict[Any, int]:
+        """For every variable that an equation here makes, the index of that equation."""
+        return {var: i for i, eqn in enumerate(self.eqns) for var in eqn.outvars}
+
+    def walk(self):
+        """Yields this program and all programs within."""
+        yield self
+        for subs in self.subs.values():
+            for sub in subs:
+                yield from sub.walk()
+
+
+def build(closed_jaxpr: Any) -> Program:
+    """Makes a program of a closed jaxpr; its constants become the first inputs."""
+    jaxpr, _ = open_jaxpr(closed_jaxpr)
+    return _Builder().program(jaxpr, [*jaxpr.constvars, *jaxpr.invars], (), 0, None)
+
+
+class _Builder:
+    """Copies a jaxpr with fresh variables, so that a body that is called twice is two bodies."""
+
+    def program(self, jaxpr, inputs, path, at, loop, consts=()) -> Program:
+        program = Program([], [], [], {}, {}, path, at, loop)
+        program.path = (*path, program)
+        env: dict[Any, Any] = {}
+        for var in inputs:
+            env[var] = jex_core.Var(var.aval)
+            program.invars.append(env[var])
+        if consts:
+            self.bind_consts(program, jaxpr, consts, env)
+        self.emit(program, jaxpr, env)
+        program.outvars = [self.read(env, v) for v in jaxpr.outvars]
+        return program
+
+    def bind_consts(self, program, jaxpr, consts, env):
+        for var, value in zip(jaxpr.constvars, consts, strict=True):
+            env[var] = jex_core.Var(var.aval)
+            program.consts[env[var]] = value
+
+    def read(self, env, atom):
+        return atom if isinstance(atom, Literal) else env[atom]
+
+    def emit(self, program, jaxpr, env):
+        for eqn in jaxpr.eqns:
+            invars = [v if isinstance(v, Literal) else env[v] for v in eqn.invars]
+            name = eqn.primitive.name
+            if name in CALLS:
+                self.inline(program, eqn, invars, env)
+                continue
+            outvars = [jex_core.Var(v.aval) for v in eqn.outvars]
+            env.update(zip(eqn.outvars, outvars, strict=True))
+            if name in REGIONS:
+                index = len(program.eqns)
+                program.subs[index] = self.bodies(program, eqn, name, index)
+            program.eqns.append(eqn.replace(invars=invars, outvars=outvars))
+
+    def inline(self, program, eqn, invars, env):
+        jaxpr, consts = open_jaxpr(eqn.params.get("jaxpr") or eqn.params["call_jaxpr"])
+        inner = dict(zip(jaxpr.invars, invars, strict=True))
+        self.bind_consts(program, jaxpr, consts, inner)
+        self.emit(program, jaxpr, inner)
+        for var, out in zip(eqn.outvars, jaxpr.outvars, strict=True):
+            env[var] = self.read(inner, out)
+
+    def bodies(self, program, eqn, name, index) -> tuple[Program, ...]:
+        params = eqn.params
+        loop = None
+        if name == "scan":
+            loop = Loop(params["length"], params["reverse"])
+            closed = [params["jaxpr"]]
+        elif name == "cond":
+            closed = params["branches"]
+        elif name == "while":
+            closed = [params["cond_jaxpr"], params["body_jaxpr"]]
+        else:
+            closed = [params["call_jaxpr"] if name in CUSTOM else params["jaxpr"]]
+        subs = []
+        for body in closed:
+            jaxpr, consts = open_jaxpr(body)
+            subs.append(self.program(jaxpr, jaxpr.invars, program.path, index, loop, consts))
+        return tuple(subs)
+
+
+def split_scan(eqn: Any, atoms: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Splits a scan's operands, or its body's inputs, into (consts, carries, scanned)."""
+    consts, carries = scan_counts(eqn.params)
+    return atoms[:consts], atoms[consts : consts + carries], atoms[consts + carries :]
+
+
+def split_while(eqn: Any, atoms: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Splits a while loop's operands into (cond consts, body consts, carries)."""
+    cond, body = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+    return atoms[:cond], atoms[cond : cond + body], atoms[cond + body :]

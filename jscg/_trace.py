@@ -1,0 +1,237 @@
+"""Traces a function into a program once for each structure of its arguments."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import warnings
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._errors import ArgumentError, ArgumentTypeError
+from ._intercept import explicit_draws
+from ._plan import Plan, make_plan
+from ._program import build
+from ._rewrite import Rewriter
+from .estimators import Estimator
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What `surrogate` was asked for; hashable.
+
+    Attributes:
+      argnums: positions of the arguments that the gradient is for.
+      has_aux: whether the function returns (cost, auxiliary data).
+      num_samples: how many samples are averaged.
+      key_argnums: positions of the key arguments; empty: all typed keys.
+      estimators: one estimator, or (name, estimator) pairs, or None.
+    """
+
+    argnums: tuple[int, ...]
+    has_aux: bool
+    num_samples: int
+    key_argnums: tuple[int, ...]
+    estimators: Any
+
+    @property
+    def choices(self) -> Estimator | Mapping[str, Estimator] | None:
+        """The estimators as the plan takes them."""
+        return dict(self.estimators) if isinstance(self.estimators, tuple) else self.estimators
+
+
+_KEPT_PLANS = 32
+_traces: weakref.WeakKeyDictionary[Any, dict[Any, Traced]] = weakref.WeakKeyDictionary()
+
+
+def traces_of(fun: Callable) -> dict[Any, Traced]:
+    """The traces of a function; they live as long as the function does."""
+    try:
+        return _traces.setdefault(fun, {})
+    except TypeError:  # neither hashable nor weakly referable: they live with the caller
+        return {}
+
+
+def trace(fun: Callable, options: Options, args: tuple, kwargs: dict, traces: dict):
+    """Returns (rewriter, inputs, output tree) for a function at its arguments."""
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    owners = _owners(args, kwargs)
+    for_gradient = {i % len(args) for i in options.argnums if -len(args) <= i < len(args)}
+    keys = {i % len(args) for i in options.key_argnums if -len(args) <= i < len(args)}
+    dynamic = [
+        owner in for_gradient or owner in keys or isinstance(leaf, (jax.Array, np.ndarray, np.generic))
+        for leaf, owner in zip(leaves, owners, strict=True)
+    ]
+    static = tuple(
+        None if d else (type(leaf), leaf) for leaf, d in zip(leaves, dynamic, strict=True)
+    )
+    key = (options, tree, static)
+    try:
+        known = traces.get(key)
+    except TypeError as error:
+        raise ArgumentTypeError(
+            "jscg: an argument that is no array must be hashable, because the function is traced "
+            f"once for each of its values: {error}"
+        ) from error
+    if known is None:
+        known = traces[key] = Traced(fun, options, tree, leaves, owners, dynamic, for_gradient, keys)
+    return known(fun, [leaf for leaf, d in zip(leaves, dynamic, strict=True) if d])
+
+
+def _owners(args: tuple, kwargs: dict) -> list[int]:
+    """For each leaf, the positional argument that it belongs to; -1 for keyword arguments."""
+    owners: list[int] = []
+    for i, arg in enumerate(args):
+        owners += [i] * len(jax.tree.leaves(arg))
+    return owners + [-1] * len(jax.tree.leaves(kwargs))
+
+
+class Traced:
+    """A function with its static arguments fixed, and the plans made of it so far."""
+
+    def __init__(self, fun, options, tree, leaves, owners, dynamic, for_gradient, keys):
+        self.options, self.tree = options, tree
+        self.static = [None if d else leaf for leaf, d in zip(leaves, dynamic, strict=True)]
+        self.places = [i for i, d in enumerate(dynamic) if d]
+        self.active = [
+            owners[i] in for_gradient and jnp.issubdtype(jnp.result_type(leaves[i]), jnp.inexact)
+            if not _is_key(leaves[i]) else False
+            for i in self.places
+        ]
+        self.keys = [i for i in self.places if (owners[i] in keys if keys else _is_key(leaves[i]))]
+        if options.num_samples > 1 and not self.keys:
+            raise ArgumentError(
+                f"jscg: num_samples={options.num_samples} needs a random key among the arguments "
+                "of the function, to split it into one for each sample, and there is none.\n"
+                "What to do instead:\n"
+                "  - make the key an argument: fun(params, key), with key = jax.random.key(0)\n"
+                "  - for a legacy uint32 key (jax.random.PRNGKey) say which argument it is: "
+                "key_argnums=1"
+            )
+        # Weakly, or the cache that is keyed on the function would keep it alive.
+        self.fun = weakref.ref(fun) if _weakly(fun) else lambda: fun
+        self.plans: collections.OrderedDict[int, tuple[Any, Rewriter]] = collections.OrderedDict()
+
+        def flat(*values):
+            return self.call(values)
+
+        self.flat = flat
+
+    def call(self, values):
+        """Runs the user's function, once or for every sample, on the dynamic leaves."""
+        leaves = list(self.static)
+        for place, value in zip(self.places, values, strict=True):
+            leaves[place] = value
+        if self.options.num_samples == 1:
+            return self.one(leaves)
+
+        def sample(keys):
+            for place, key in zip(self.keys, keys, strict=True):
+                leaves[place] = key
+            return self.one(leaves)
+
+        split = [split_key(leaves[place], self.options.num_samples) for place in self.keys]
+        cost, aux = jax.vmap(sample)(split)
+        return jnp.mean(cost, 0), aux
+
+    def one(self, leaves):
+        """Runs the user's function and checks its output as `jax.grad` does."""
+        args, kwargs = jax.tree.unflatten(self.tree, leaves)
+        fun = self.fun()
+        assert fun is not None
+        try:
+            out = fun(*args, **kwargs)
+        except jax.errors.ConcretizationTypeError as error:
+            error.add_note(
+                "jscg: arrays are traced, as under jax.jit.  A value that decides about shapes or "
+                "Python control flow must be a Python number (they stay as they are, except in "
+                "argnums), or be bound by functools.partial."
+            )
+            raise
+        if self.options.has_aux:
+            if not (isinstance(out, tuple) and len(out) == 2):
+                raise ArgumentTypeError(
+                    "jscg: with has_aux=True the function must return a pair (cost, aux), but it "
+                    f"returned {type(out).__name__}."
+                )
+            cost, aux = out
+        else:
+            cost, aux = out, None
+        check_cost(cost)
+        return cost, aux
+
+    def __call__(self, fun: Callable, values: list[Any]):
+        with explicit_draws():
+            closed, shapes = jax.make_jaxpr(self.flat, return_shape=True)(*values)
+        jaxpr = getattr(closed, "jaxpr", closed)
+        found = self.plans.get(id(jaxpr.eqns))
+        if found is None:
+            program = build(closed)
+            closure = [False] * len(jaxpr.constvars)
+            plan = make_plan(program, closure + self.active, self.options.choices)
+            warn_if_nothing_is_drawn(plan)
+            rewriter = Rewriter(plan)
+            held = [v for part in program.walk() for v in part.consts.values()]
+            if not any(isinstance(v, jax.core.Tracer) for v in held):
+                self.plans[id(jaxpr.eqns)] = (jaxpr, rewriter)
+                if len(self.plans) > _KEPT_PLANS:
+                    self.plans.popitem(last=False)
+        else:
+            rewriter = found[1]
+        return rewriter, [*closed.consts, *values], jax.tree.structure(shapes)
+
+
+def split_key(key: Any, num: int) -> Any:
+    """Splits a key, or every key of an array of keys, into `num`, on a new leading axis."""
+    split = lambda k: jax.random.split(k, num)  # noqa: E731
+    for _ in range(jnp.ndim(key) - (0 if _is_key(key) else 1)):
+        split = jax.vmap(split, out_axes=1)
+    return split(key)
+
+
+def check_cost(cost: Any) -> None:
+    """Raises what `jax.grad` raises for an output that has no gradient."""
+    if not isinstance(cost, (jax.Array, np.ndarray, np.generic, int, float, complex)):
+        raise ArgumentTypeError(
+            "jscg: Gradient only defined for scalar-output functions. Output was: "
+            f"{type(cost).__name__}. To return other values as well, use has_aux=True."
+        )
+    if jnp.shape(cost) != ():
+        raise ArgumentTypeError(
+            "jscg: Gradient only defined for scalar-output functions. Output had shape: "
+            f"{jnp.shape(cost)}. Reduce it, for example with output.mean() or output.sum()."
+        )
+    dtype = jnp.result_type(cost)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ArgumentTypeError(
+            "jscg: grad_expectation requires real-valued outputs (output dtype that is a "
+            f"sub-dtype of np.floating), but got {dtype.name}."
+        )
+
+
+def warn_if_nothing_is_drawn(plan: Plan) -> None:
+    """Says that `jax.grad` is the tool where there is nothing random."""
+    if not plan.nodes:
+        warnings.warn(
+            "jscg found no draw in this function, so its expectation is its value: jax.grad is "
+            "the tool. (Draws are found where they are made by functions of jax.random.)",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _weakly(fun: Callable) -> bool:
+    try:
+        weakref.ref(fun)
+        return hash(fun) is not None
+    except TypeError:
+        return False

@@ -1,0 +1,88 @@
+"""Log-probs as arrays with named axes, and the weights that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ._relation import Relation
+
+
+class LogProb(NamedTuple):
+    """The log-prob of a draw, summed over some of its axes.
+
+    Attributes:
+      array: the numbers.
+      axes: for each axis of `array`, which axis of the draw it is (loops come first).
+    """
+
+    array: jax.Array
+    axes: tuple[int, ...]
+
+    def keep(self, axes: Iterable[int]) -> LogProb:
+        """Sums over all other axes."""
+        wanted = set(axes)
+        gone = tuple(i for i, a in enumerate(self.axes) if a not in wanted)
+        if not gone:
+            return self
+        return LogProb(jnp.sum(self.array, gone), tuple(a for a in self.axes if a in wanted))
+
+    def band(self, axis: int, reach: tuple[float, float], length: int) -> LogProb:
+        """Moves an axis to the front, index i of it summing indices i+lo .. i+hi."""
+        place = self.axes.index(axis)
+        array = band_sum(jnp.moveaxis(self.array, place, 0), reach, length)
+        return LogProb(array, (axis, *(a for a in self.axes if a != axis)))
+
+    def lay_out(self, relation: Relation, shape: tuple[int, ...]) -> jax.Array:
+        """Sums what influences each element of a cost, in a shape that broadcasts to `shape`."""
+        places: dict[int, int] = {}
+        for axis in self.axes:
+            b = relation[axis]
+            if b is not None and isinstance(b[0], int) and b[0] not in places:
+                places[b[0]] = axis
+        out = self.keep(places.values())
+        for place in sorted(places, reverse=True):  # each goes to the front: ends up sorted
+            axis = places[place]
+            b = relation[axis]
+            assert b is not None
+            out = out.band(axis, b[1:], shape[place])
+        return out.array.reshape(
+            [shape[i] if i in places else 1 for i in range(len(shape))]
+        )
+
+
+def band_sum(array: jax.Array, reach: tuple[float, float], length: int) -> jax.Array:
+    """out[i] = sum of array[i+lo .. i+hi] along the leading axis, for i < length."""
+    lo, hi = reach
+    size = array.shape[0]
+    if (lo, hi) == (0, 0) and size == length:
+        return array
+    steps = np.arange(length)
+    start = np.clip(steps + lo, 0, size).astype(int)
+    stop = np.clip(steps + hi + 1, 0, size).astype(int)
+    stop = np.maximum(start, stop)
+    zero = jnp.zeros_like(array[:1])
+    if lo == hi:  # a shift
+        padded = jnp.concatenate([array, zero])
+        return padded[np.where(start < stop, start, size)]
+    total = jnp.concatenate([zero, jnp.cumsum(array, 0)])
+    out = total[stop]
+    return out - total[start] if start.any() else out
+
+
+def box(log_prob: jax.Array) -> jax.Array:
+    """The factor with value one whose derivatives are those of the probability ("MagicBox")."""
+    return jnp.exp(log_prob - lax.stop_gradient(log_prob))
+
+
+def leave_one_out(log_prob: jax.Array, axis: int) -> jax.Array:
+    """box + 1 - (mean of the others' boxes along `axis`)."""
+    each = box(log_prob)
+    n = each.shape[axis]
+    others = (jnp.sum(each, axis, keepdims=True) - each) / (n - 1)
+    return each + 1.0 - others

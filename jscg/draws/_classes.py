@@ -1,0 +1,55 @@
+"""One class out of K, the classes on the last axis of the parameter."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jscg.draws._numerics import at_least_float32, xlogy
+
+
+def _shifted_exp(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns z = logits - max, exp(z), and the sum of exp(z), or 1 where all logits are -inf."""
+    top = lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+    z = logits - jnp.where(jnp.isfinite(top), top, 0)
+    total = jnp.sum(jnp.exp(z), axis=-1, keepdims=True)
+    return z, jnp.exp(z), jnp.where(total == 0, 1, total)
+
+
+def _pick(table: jax.Array, x: jax.Array) -> jax.Array:
+    """table[..., x], the leading axes of the table broadcast to those of x, right-aligned."""
+    index = [
+        jnp.arange(size).reshape((size,) + (1,) * (table.ndim - 2 - axis)) if size > 1 else 0
+        for axis, size in enumerate(table.shape[:-1])
+    ]
+    return table[(*index, x)]
+
+
+def class_log_prob(
+    x: jax.Array, *, p: jax.Array | None = None, logits: jax.Array | None = None
+) -> jax.Array:
+    """Computes log softmax(logits)_x, or log(p_x / sum p), where p_x is picked before the log."""
+    if logits is not None:
+        z, _, total = _shifted_exp(at_least_float32(logits))
+        return _pick(z - jnp.log(total), x)
+    p = at_least_float32(p)
+    return xlogy(1, _pick(p, x)) - xlogy(1, jnp.sum(p, axis=-1))
+
+
+def class_support(
+    shape: tuple[int, ...] | None,
+    *,
+    p: jax.Array | None = None,
+    logits: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """The classes 0 to K - 1, and their probabilities, of shape (K, *shape)."""
+    if logits is not None:
+        _, weights, total = _shifted_exp(at_least_float32(logits))
+    else:
+        weights = at_least_float32(p)
+        total = jnp.sum(weights, axis=-1, keepdims=True)
+    batch = weights.shape[:-1] if shape is None else tuple(shape)
+    classes = weights.shape[-1]
+    probs = jnp.broadcast_to(weights / total, (*batch, classes))
+    return jnp.arange(classes), jnp.moveaxis(probs, -1, 0)

@@ -1,0 +1,103 @@
+"""What jscg knows about one sampler of `jax.random`, and the registry of all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Static = Mapping[str, Any]
+Axes = tuple[int | None, ...]
+
+
+def right_aligned(name: str, operand_ndim: int, out_ndim: int, static: Static) -> Axes:
+    """Operand axes of a sampler that broadcasts its operands to the shape of the draw."""
+    return tuple(range(out_ndim - operand_ndim, out_ndim))
+
+
+def unaligned(name: str, operand_ndim: int, out_ndim: int, static: Static) -> Axes:
+    """Operand axes of an operand whose every entry feeds the whole draw."""
+    return (None,) * operand_ndim
+
+
+def event_aligned(event_ndim: int, **operand_events: int) -> Callable[..., Axes]:
+    """Makes the `operand_axes` of a sampler with joint outcomes.
+
+    Args:
+        event_ndim: trailing axes of the draw that are one outcome.
+        **operand_events: for each operand, how many of its trailing axes are one parameter.
+    """
+
+    def operand_axes(name: str, operand_ndim: int, out_ndim: int, static: Static) -> Axes:
+        events = operand_events[name]
+        batch = right_aligned(name, operand_ndim - events, out_ndim - event_ndim, static)
+        return batch + (None,) * events
+
+    return operand_axes
+
+
+def unenumerable(static: Static, **shapes: tuple[int, ...]) -> int | None:
+    """The `support_size` of a family without `support`: None."""
+    return None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Family:
+    """One sampler of `jax.random`. Families compare and hash by identity.
+
+    In every callable, `static` holds the arguments that are not operands, as the caller gave
+    them, under the names of the sampler's signature (a missing name has the sampler's default),
+    and operands are keyword arguments, named as in `operands` or as in the values of `forms`.
+
+    Attributes:
+        name: the name of the function in `jax.random`.
+        operands: its array arguments in the order of its signature, without the key.
+        discrete: True if the drawn value has no derivative with respect to the operands.
+        log_prob: `log_prob(x, static, **operands)`, an array of the batch shape of the draw `x`,
+            float64 if a scored operand is float64, else float32. None: cannot be scored.
+        scored: the operands that `log_prob` can be differentiated in.
+        forms: `{("p", "logistic"): "logits"}` says that where `p` is known to be `logistic(z)`,
+            `log_prob` and `support` take `logits=z` in place of `p`.
+        support: `support(static, **operands)` gives `(values, probs)`: the K possible values of
+            one outcome, and their probabilities, of shape `(K, *batch)`. None: too many.
+        event_ndim: trailing axes of the draw that are one joint outcome.
+        operand_axes: `operand_axes(name, operand_ndim, out_ndim, static)`, for each axis of the
+            operand the axis of the draw that it is aligned with (where the operand has size 1,
+            it is broadcast), or None if every entry along it feeds the whole outcome.
+        replay: `replay(key, static, **operands)`, the value of the sampler with a corrected
+            derivative. None: the sampler's own derivative is right.
+        support_size: `support_size(static, **shapes)`, K from the shapes of the operands, or
+            None where `support` cannot be used.
+    """
+
+    name: str
+    operands: tuple[str, ...]
+    discrete: bool
+    log_prob: Callable | None = None
+    scored: tuple[str, ...] = ()
+    forms: Mapping[tuple[str, str], str] = dataclasses.field(default_factory=dict)
+    support: Callable | None = None
+    event_ndim: int = 0
+    operand_axes: Callable[..., Axes] = right_aligned
+    replay: Callable | None = None
+    support_size: Callable[..., int | None] = unenumerable
+
+    @property
+    def reparameterized(self) -> bool:
+        """True if the drawn value has a derivative with respect to the operands."""
+        return not self.discrete
+
+
+FAMILIES: dict[str, Family] = {}
+
+
+def register(family: Family) -> Family:
+    """Adds a family to `FAMILIES` under its name, and returns it.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if family.name in FAMILIES:
+        raise ValueError(f"a family named {family.name!r} is already registered")
+    FAMILIES[family.name] = family
+    return family

@@ -1,0 +1,55 @@
+"""Logarithms whose values and derivatives of any order are right at kinks, edges and tails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+
+def at_least_float32(parameter: ArrayLike) -> jax.Array:
+    """The parameter as float64 if it is float64, else as float32."""
+    array = jnp.asarray(parameter)
+    return array if array.dtype == jnp.float64 else array.astype(jnp.float32)
+
+
+def constant(value: ArrayLike, like: jax.Array) -> jax.Array:
+    """The value without derivative, in the dtype of `like`."""
+    return lax.stop_gradient(jnp.asarray(value)).astype(like.dtype)
+
+
+@jax.custom_jvp
+def softplus(z: jax.Array) -> jax.Array:
+    """log(1 + exp(z)), with derivative logistic(z) everywhere, z = 0 and infinities included."""
+    return jnp.maximum(z, 0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
+
+
+@softplus.defjvp
+def _softplus_jvp(primals, tangents):
+    (z,), (dz,) = primals, tangents
+    return softplus(z), lax.logistic(z) * dz
+
+
+def times(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Product x * y for a count x, equal to 0 at x = 0 even where y is infinite."""
+    return x * jnp.where(x == 0, 0, y)
+
+
+def _times_log(x: ArrayLike, y: jax.Array, log: Callable, edge: float) -> jax.Array:
+    """Product x * log(y), 0 at x = 0, else -inf with zero derivative where y <= edge."""
+    inside = (x != 0) & ~(y <= edge)
+    value = x * log(jnp.where(inside, y, 1))
+    return jnp.where(inside, value, jnp.where(x == 0, 0, -jnp.inf))
+
+
+def xlogy(x: ArrayLike, y: jax.Array) -> jax.Array:
+    """Product x log(y) for x >= 0; it is 0 with zero derivative at x = 0, whatever y."""
+    return _times_log(x, y, jnp.log, 0)
+
+
+def xlog1my(x: ArrayLike, y: jax.Array) -> jax.Array:
+    """Product x log(1 - y) for x >= 0; it is 0 with zero derivative at x = 0, whatever y."""
+    return _times_log(x, -y, jnp.log1p, -1)

@@ -1,0 +1,57 @@
+"""Bernoulli: x in {False, True}, p^x (1 - p)^(1 - x)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from jscg.draws._family import Family, Static, register
+from jscg.draws._numerics import at_least_float32, constant, softplus, xlog1my, xlogy
+
+
+def log_prob(
+    x: jax.Array, static: Static, *, p: ArrayLike = 0.5, logits: ArrayLike | None = None
+) -> jax.Array:
+    """Computes x log p + (1 - x) log(1 - p), or -softplus((1 - 2 x) logits)."""
+    if logits is not None:
+        z = at_least_float32(logits)
+        return -softplus(jnp.where(x, -z, z))
+    p = at_least_float32(p)
+    x = constant(x, p)
+    return xlogy(x, p) + xlog1my(1 - x, p)
+
+
+def support(
+    static: Static, *, p: ArrayLike = 0.5, logits: ArrayLike | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """False and True, and 1 - p and p, or logistic(-logits) and logistic(logits)."""
+    if logits is not None:
+        z = at_least_float32(logits)
+        pair = (lax.logistic(-z), lax.logistic(z))
+    else:
+        p = at_least_float32(p)
+        pair = (1 - p, p)
+    shape = static.get("shape")
+    batch = pair[1].shape if shape is None else tuple(shape)
+    return jnp.array([False, True]), jnp.stack([jnp.broadcast_to(q, batch) for q in pair])
+
+
+def support_size(static: Static, **shapes: tuple[int, ...]) -> int:
+    """2."""
+    return 2
+
+
+register(
+    Family(
+        name="bernoulli",
+        operands=("p",),
+        discrete=True,
+        log_prob=log_prob,
+        scored=("p",),
+        forms={("p", "logistic"): "logits"},
+        support=support,
+        support_size=support_size,
+    )
+)

@@ -1,0 +1,68 @@
+"""Categorical: class i with probability softmax(logits)_i along `axis`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jscg.draws._classes import class_log_prob, class_support
+from jscg.draws._family import Axes, Family, Static, register, right_aligned
+
+
+def _classes_last(static: Static, parameters: dict[str, ArrayLike]) -> dict[str, jax.Array]:
+    """Moves the class axis last; refuses draws without replacement."""
+    if not static.get("replace", True):
+        raise NotImplementedError(
+            "jscg has no log-probability for jax.random.categorical(..., replace=False): the k "
+            "classes, stacked on the leading axes of the draw, are one joint outcome, which "
+            "cannot be scored one by one; draw with replace=True"
+        )
+    axis = static.get("axis", -1)
+    return {name: jnp.moveaxis(jnp.asarray(v), axis, -1) for name, v in parameters.items()}
+
+
+def log_prob(x: jax.Array, static: Static, **parameters: ArrayLike) -> jax.Array:
+    """Computes log softmax(logits)_x, or log(p_x / sum p) if given `p` in place of `logits`.
+
+    Raises:
+        NotImplementedError: the draw is without replacement.
+    """
+    return class_log_prob(x, **_classes_last(static, parameters))
+
+
+def support(static: Static, **parameters: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """The classes 0 to K - 1 and their probabilities.
+
+    Raises:
+        NotImplementedError: the draw is without replacement.
+    """
+    return class_support(static.get("shape"), **_classes_last(static, parameters))
+
+
+def support_size(static: Static, **shapes: tuple[int, ...]) -> int | None:
+    """K, the length of the class axis; None without replacement."""
+    (shape,) = shapes.values()
+    return shape[static.get("axis", -1)] if static.get("replace", True) else None
+
+
+def operand_axes(name: str, operand_ndim: int, out_ndim: int, static: Static) -> Axes:
+    """None for the class axis, the other axes right-aligned with the draw."""
+    batch = list(right_aligned(name, operand_ndim - 1, out_ndim, static))
+    batch.insert(static.get("axis", -1) % operand_ndim, None)
+    return tuple(batch)
+
+
+register(
+    Family(
+        name="categorical",
+        operands=("logits",),
+        discrete=True,
+        log_prob=log_prob,
+        scored=("logits",),
+        forms={("logits", "log"): "p"},
+        support=support,
+        operand_axes=operand_axes,
+        support_size=support_size,
+    )
+)

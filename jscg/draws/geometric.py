@@ -1,0 +1,36 @@
+"""Geometric, the number of the first success: x in {1, 2, ...}, p (1 - p)^(x - 1)."""
+
+from __future__ import annotations
+
+import jax
+from jax.typing import ArrayLike
+
+from jscg.draws._family import Family, Static, register
+from jscg.draws._numerics import at_least_float32, constant, softplus, times, xlog1my, xlogy
+
+
+def log_prob(
+    x: jax.Array,
+    static: Static,
+    *,
+    p: ArrayLike | None = None,
+    logits: ArrayLike | None = None,
+) -> jax.Array:
+    """Computes log p + (x - 1) log(1 - p), or -softplus(-logits) - (x - 1) softplus(logits)."""
+    if logits is not None:
+        z = at_least_float32(logits)
+        return -softplus(-z) - times(constant(x, z) - 1, softplus(z))
+    p = at_least_float32(p)
+    return xlogy(1, p) + xlog1my(constant(x, p) - 1, p)
+
+
+register(
+    Family(
+        name="geometric",
+        operands=("p",),
+        discrete=True,
+        log_prob=log_prob,
+        scored=("p",),
+        forms={("p", "logistic"): "logits"},
+    )
+)

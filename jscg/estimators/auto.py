@@ -1,0 +1,46 @@
+"""The default."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ._base import Estimator
+
+
+@dataclasses.dataclass(frozen=True)
+class Auto(Estimator):
+    """Picks, for every (draw, cost) pair, the estimator with the least variance that is cheap.
+
+    A continuous draw is differentiated through (`Pathwise`).  A cost that touches one unit of a
+    discrete draw alone, by elementwise work and reductions, is replaced by its exact expectation
+    (`Enumerate`): a unit's own log-prob term, an entropy, a penalty.  Everything else is scored,
+    with a leave-one-out baseline (`ScoreFunction`).
+
+    Attributes:
+      max_outcomes: the largest support that is enumerated.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jscg
+      >>> def cost(p, key):
+      ...     return jnp.sum(jnp.where(jax.random.bernoulli(key, p), 3.0, 1.0))
+      >>> p = jnp.array([0.2, 0.9])
+      >>> jscg.grad_expectation(cost, estimators=jscg.estimators.Auto())(p, jax.random.key(0))
+      Array([2., 2.], dtype=float32)
+    """
+
+    max_outcomes: int = 16
+
+    @property
+    def leave_one_out(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def outcomes(self) -> int:
+        """Small supports only."""
+        return self.max_outcomes
+
+    def check(self, node: Any) -> str | None:
+        """Fits every draw."""
+        return None

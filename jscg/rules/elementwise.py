@@ -1,0 +1,42 @@
+"""Primitives that work element by element."""
+
+from __future__ import annotations
+
+from ._registry import CUT, keep, rule, shape_of
+
+_NAMES = """
+    abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e
+    bitcast_convert_type cbrt ceil clamp clz complex conj convert_element_type copy copy_p cos cosh
+    digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt igamma igammac igamma_grad_a imag
+    integer_pow is_finite le lgamma log log1p logistic lt max min mul name ne neg nextafter not or
+    polygamma population_count pow real reduce_precision regularized_incomplete_beta rem round
+    rsqrt select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square
+    stop_gradient sub tan tanh xor zeta random_gamma_grad pbroadcast pvary
+"""
+
+
+@rule(*_NAMES.split())
+def elementwise(eqn):
+    """Axis i stays axis i; an operand without axes feeds every element."""
+    ndim = len(shape_of(eqn.outvars[0]))
+    return [[keep(ndim) if len(shape_of(v)) == ndim else () for v in eqn.invars]]
+
+
+@rule("optimization_barrier")
+def one_to_one(eqn):
+    """Output k is operand k."""
+    operands = [keep(len(shape_of(v))) for v in eqn.invars]
+    return [[op if i == k else CUT for i, op in enumerate(operands)] for k in range(len(operands))]
+
+
+@rule("baseline")
+def baseline(eqn):
+    """A baseline changes no value: only x passes."""
+    x, b = eqn.invars
+    return [[keep(len(shape_of(x))), CUT]]
+
+
+@rule("stop_influence")
+def stop_influence(eqn):
+    """The user says that nothing passes."""
+    return [[CUT]]

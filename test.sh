@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs the tests and the examples in the documentation; makes .venv itself the first time.
+#   bash test.sh                      everything
+#   bash test.sh -k baseline          everything of that name
+#   bash test.sh tests/test_plan.py   that file only
+# PYTHON names the interpreter to make the environment with, JSCG_VENV its folder.
+set -euo pipefail
+cd "$(dirname "$0")"
+source .ci/venv.sh
+
+venv=${JSCG_VENV:-.venv}
+make_venv "$venv" test "${PYTHON:-python3}"
+
+# Without a path among the arguments, all there is to test.
+targets=(tests jscg)
+for page in README.md docs/*.md; do
+  [ -f "$page" ] && targets+=("$page")
+done
+for argument in "$@"; do
+  [ -e "${argument%%::*}" ] && targets=()
+done
+
+exec "$venv/bin/python" -m pytest -n 2 --doctest-modules --doctest-glob='*.md' \
+  ${targets[@]+"${targets[@]}"} "$@"

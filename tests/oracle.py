@@ -1,0 +1,184 @@
+"""What every statistical test leans on: a program, its exact expectation, and z-scores.
+
+A `Case` pairs ordinary sampling code with the exact expectation of what it returns, written
+by hand (enumeration, a truncated series, a moment) and never by sampling. A gradient
+estimator is right when the mean of its samples over many keys differs from the exact gradient
+by a few of its own standard errors; where those are zero it has to agree to rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+BOUND = 4.5
+"""Largest |z| that passes. Keys are fixed, so a test that passes once passes always."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A sampling program over a vector of parameters, with its exact expectation.
+
+    Attributes:
+      fun: `fun(params, key) -> scalar`, plain JAX sampling code.
+      exact: `exact(params) -> scalar`, the expectation of `fun` over keys.
+      params: the parameter vector at which derivatives are compared.
+      n: how many keys.
+      order: 2 where second derivatives are compared as well.
+      blind: components at which plain `jax.grad` is right already, so that this case
+        cannot tell whether a score term of theirs is missing.
+      may_refuse: raising `JscgError` is as good an answer as the right one.
+    """
+
+    name: str
+    fun: Callable
+    exact: Callable
+    params: tuple[float, ...]
+    n: int = 100_000
+    order: int = 2
+    blind: tuple[int, ...] = ()
+    may_refuse: bool = False
+
+    def vector(self) -> jax.Array:
+        return jnp.asarray(self.params, jnp.float32)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def register(table: list[Case]):
+    """A decorator that adds what `build() -> (fun, exact)` returns to `table`."""
+
+    def with_params(*params, **options):
+        def add(build):
+            fun, exact = build()
+            table.append(Case(build.__name__, fun, exact, params, **options))
+            return build
+
+        return add
+
+    return with_params
+
+
+# Exact expectations.
+
+
+def grid(*sizes: int) -> np.ndarray:
+    """All outcomes of draws with these support sizes, one a row."""
+    return np.array(list(itertools.product(*map(range, sizes))))
+
+
+def total(term: Callable, outcomes) -> jax.Array:
+    """The sum of `term(outcome)`, usually probability times cost, over all outcomes."""
+    return jnp.sum(jax.vmap(term)(jnp.asarray(outcomes)))
+
+
+def ber(p, x):
+    """Probability of independent Bernoulli outcomes `x` (0 or 1), joint over all axes."""
+    return jnp.prod(jnp.where(x == 1, p, 1 - p))
+
+
+def cat(logits, i):
+    """Probability of one categorical outcome `i`."""
+    return jax.nn.softmax(logits)[i]
+
+
+@functools.cache
+def truth(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Value, gradient and Hessian of `case.exact`, computed in float64."""
+    exact = case.exact
+
+    @jax.jit
+    def derivatives(p):
+        second = jax.hessian(exact)(p) if case.order > 1 else None
+        return exact(p), jax.grad(exact)(p), second
+
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, derivatives(jnp.asarray(case.params, jnp.float64)))
+
+
+# Statistics.
+
+
+def samples(fn: Callable, key: jax.Array, n: int):
+    """`fn(key)` for n keys in one compiled call, as float64 arrays with a leading axis n."""
+    out = jax.jit(jax.vmap(fn))(jax.random.split(key, n))
+    return jax.tree.map(lambda a: np.asarray(a, np.float64), out)
+
+
+def z_of(draws: np.ndarray, exact) -> np.ndarray:
+    """Distance of the mean of `draws` from `exact` in standard errors.
+
+    The standard error never counts as less than rounding, so that an estimator without
+    variance has to agree to about six digits.
+    """
+    exact = np.asarray(exact, np.float64)
+    error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
+    return (draws.mean(axis=0) - exact) / np.maximum(error, 1e-6 * (1 + np.abs(exact)))
+
+
+def z_scores(grad_fn: Callable, exact_grad, key: jax.Array, n: int) -> np.ndarray:
+    """z of every element of `grad_fn(key)`, a pytree shaped like `exact_grad`, flattened."""
+    scores = jax.tree.map(z_of, samples(grad_fn, key, n), exact_grad)
+    return np.concatenate([np.ravel(z) for z in jax.tree.leaves(scores)])
+
+
+def variance(grad_fn: Callable, key: jax.Array, n: int):
+    """Variance over n keys of every element of `grad_fn(key)`."""
+    return jax.tree.map(lambda a: a.var(axis=0, ddof=1), samples(grad_fn, key, n))
+
+
+def hessian_z_scores(surrogate: Callable, params, exact_hessian, key, n) -> np.ndarray:
+    """z of every element of the mean Hessian of `surrogate(params, key)` over n keys."""
+    hessian = jax.hessian(surrogate)
+    return z_scores(lambda k: hessian(params, k), exact_hessian, key, n)
+
+
+def assert_small(z, what: str = "") -> None:
+    """Every z-score is within the bound; NaN fails."""
+    z = np.asarray(z)
+    assert np.all(np.abs(z) < BOUND), f"{what}: z = {np.array2string(z, precision=2)}"
+
+
+def assert_case(case: Case, key, *, order: int | None = None, **options) -> None:
+    """Gradient, and Hessian where the case has one, are unbiased under these jscg options."""
+    import jscg
+
+    _, gradient, second = truth(case)
+    params = case.vector()
+    first_order = jscg.grad_expectation(case.fun, **options)
+    if (order or case.order) < 2:
+        second = None
+
+    def derivatives(k):
+        if second is None:
+            return first_order(params, k), None
+        return first_order(params, k), jax.hessian(jscg.surrogate(case.fun, **options))(params, k)
+
+    try:
+        z = z_scores(derivatives, (gradient, second), key, case.n)
+    except jscg.JscgError:
+        if case.may_refuse:
+            return
+        raise
+    assert_small(z, case.name)
+
+
+def blindness(case: Case, key, n: int = 20_000) -> tuple[float, np.ndarray]:
+    """(z of the sampled value, how far plain `jax.grad` is off) without any jscg.
+
+    The second is in units of rms(f) / sqrt(case.n), about the standard error of a score
+    estimator of a parameter of unit score: beyond 10, a missing score term cannot hide.
+    """
+    value, gradient, _ = truth(case)
+    params = case.vector()
+    plain = jax.value_and_grad(case.fun)
+    values, plain_grads = samples(lambda k: plain(params, k), key, n)
+    unit = np.sqrt(np.mean(values**2) / case.n)
+    return float(z_of(values, value)), (plain_grads.mean(axis=0) - gradient) / unit

@@ -1,0 +1,256 @@
+"""Baselines: leave-one-out and the user's own, unbiased to second order, and learned."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import lax, random
+from jax.nn import sigmoid
+
+import jscg
+from jscg._baselines import BaselineError
+
+PLAIN = jscg.estimators.ScoreFunction(baseline=None)
+LEAVE_ONE_OUT = jscg.estimators.ScoreFunction()
+KEY = random.key(3)
+
+
+def batch(logits, key, size=4, b=None):
+    """E = mean over examples of E[(x1 + 2 x2 - 1 + theta-dependent term)^2], two units each."""
+    x = random.bernoulli(key, sigmoid(logits), (size, 2))
+    if b is not None:
+        x = jscg.baseline(x, jnp.broadcast_to(b, (size,)))
+    total = x[:, 0] + 2.0 * x[:, 1] - 1.0 + logits[0]
+    return jnp.mean(jnp.exp(jnp.log(total**2 + 3.0)))  # one term: the 3 is no cost of its own
+
+
+def exact(logits):
+    p = sigmoid(logits)
+    terms = [
+        (p[0] if a else 1 - p[0]) * (p[1] if c else 1 - p[1]) * (
+            (a + 2.0 * c - 1.0 + logits[0]) ** 2 + 3.0)
+        for a in (0, 1) for c in (0, 1)
+    ]
+    return sum(terms)
+
+
+LOGITS = jnp.array([0.4, -0.3])
+WAYS = {
+    "none": ({"estimators": PLAIN}, None),
+    "over the batch": ({"estimators": LEAVE_ONE_OUT}, None),
+    "over samples": ({"estimators": LEAVE_ONE_OUT, "num_samples": 3}, None),
+    "default": ({}, None),
+    "default over samples": ({"num_samples": 3}, None),
+    "of the user": ({}, 4.0),
+    "of the user over samples": ({"num_samples": 2}, 4.0),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_first_and_second_derivatives_are_unbiased(way):
+    options, b = WAYS[way]
+    fun = lambda logits, key: batch(logits, key, b=b)  # noqa: E731
+    s = jscg.surrogate(fun, **options)
+    both = jax.jit(jax.vmap(lambda k: (jax.grad(s)(LOGITS, k), jax.hessian(s)(LOGITS, k))))
+    first, second = both(random.split(KEY, 60_000))
+    for draws, truth in ((first, jax.grad(exact)(LOGITS)), (second, jax.hessian(exact)(LOGITS))):
+        draws = np.asarray(draws, np.float64)
+        z = (draws.mean(0) - np.asarray(truth)) / (draws.std(0) / len(draws) ** 0.5)
+        assert np.all(np.abs(z) < 4.5), (way, z)
+
+
+@pytest.mark.parametrize("way", [w for w in WAYS if w not in ("none", "default")])
+def test_a_baseline_lowers_the_variance(way):
+    options, b = WAYS[way]
+    fun = lambda logits, key: batch(logits, key, b=b)  # noqa: E731
+    samples = options.get("num_samples", 1)
+    keys = random.split(KEY, 5000)
+
+    def variance(**options):
+        g = jax.jit(jax.vmap(jscg.grad_expectation(fun, **options), (None, 0)))
+        return np.asarray(g(LOGITS, keys)).var(0)
+
+    plain = jscg.grad_expectation(lambda q, k: batch(q, k), estimators=PLAIN, num_samples=samples)
+    without = np.asarray(jax.jit(jax.vmap(plain, (None, 0)))(LOGITS, keys)).var(0)
+    assert np.all(variance(**options) < 0.7 * without)
+
+
+def test_leave_one_out_equals_the_formula():
+    """(K samples) sum_k score_k (f_k - mean of the others) / K, sample by sample."""
+
+    def fun(logit, key):
+        return 5.0 * jnp.sum(random.bernoulli(key, sigmoid(logit), (2,))) ** 2.0
+
+    g = jscg.grad_expectation(fun, estimators=LEAVE_ONE_OUT, num_samples=3)
+
+    def by_hand(logit, key):
+        keys = random.split(key, 3)
+        x = jax.vmap(lambda k: random.bernoulli(k, sigmoid(logit), (2,)))(keys)
+        f = 5.0 * jnp.sum(x, 1) ** 2.0
+        score = jnp.sum(x - sigmoid(logit), 1)
+        return jnp.mean(score * (f - (jnp.sum(f) - f) / 2))
+
+    keys = random.split(KEY, 100)
+    ours, theirs = (jax.vmap(h, (None, 0))(0.3, keys) for h in (g, by_hand))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def learn(size, reduce=jnp.mean, steps=300):
+    """Learns a constant baseline at fixed logits; returns it."""
+
+    def loss(params, key):
+        x = random.bernoulli(key, sigmoid(params["logits"]), (size, 2))
+        x = jscg.baseline(x, jnp.broadcast_to(params["b"], (size,)))
+        return reduce((x[:, 0] + 2.0 * x[:, 1]) ** 2.0 + 3.0)
+
+    g = jscg.grad_expectation(loss)
+
+    def step(b, key):
+        grad = g({"logits": LOGITS, "b": b}, key)["b"]
+        return b - 0.02 * (grad if reduce is jnp.mean else grad / size), b
+
+    return lax.scan(step, jnp.float32(0), random.split(KEY, steps))[1][steps // 2 :].mean()
+
+
+def test_learned_baseline_is_the_cost_of_one_example_whatever_the_batch():
+    p = sigmoid(LOGITS)
+    # The constant 3 is not influenced by the draw, so it is not in its cost-to-go.
+    mean_cost = p[0] * (1 - p[1]) + 4 * (1 - p[0]) * p[1] + 9 * p[0] * p[1]
+    found = np.array([learn(size) for size in (8, 64, 256)])
+    np.testing.assert_allclose(found, mean_cost, rtol=0.06)
+    np.testing.assert_allclose(learn(64, jnp.sum), mean_cost, rtol=0.06)
+
+
+def test_gradient_of_a_baseline_is_that_of_its_squared_error():
+    def loss(params, key):
+        x = random.bernoulli(key, sigmoid(params["logits"]), (5, 2))
+        features = jnp.arange(5.0)
+        x = jscg.baseline(x, params["b"] * features)
+        return jnp.mean((x[:, 0] + 2.0 * x[:, 1]) ** 2.0)
+
+    params = {"logits": LOGITS, "b": jnp.float32(0.7)}
+    g = jscg.grad_expectation(loss)(params, KEY)["b"]
+    x = random.bernoulli(KEY, sigmoid(LOGITS), (5, 2))
+    q = (x[:, 0] + 2.0 * x[:, 1]) ** 2.0
+    error = lambda b: jnp.mean((b * jnp.arange(5.0) - q) ** 2)  # noqa: E731
+    np.testing.assert_allclose(g, jax.grad(error)(0.7), rtol=1e-5)
+
+
+def test_baseline_in_a_scan_predicts_the_reward_to_go():
+    steps = 3
+
+    def loss(params, key):
+        def body(carry, inputs):
+            count, total = carry
+            k, t = inputs
+            x = random.bernoulli(k, sigmoid(params["logit"]))
+            x = jscg.baseline(x, params["b"][t])
+            return (count + x, total + count + x), None
+
+        times = jnp.arange(steps)
+        return lax.scan(body, (0.0, 0.0), (random.split(key, steps), times))[0][1]
+
+    params = {"logit": jnp.float32(0.2), "b": jnp.zeros(steps)}
+    # The reward at step s is the count, whose mean is (s + 1) p.
+    g = jax.vmap(jscg.grad_expectation(loss, estimators=PLAIN), (None, 0))
+    grads = np.asarray(g(params, random.split(KEY, 20_000))["b"], np.float64)
+    truth = -2.0 * float(sigmoid(0.2)) * np.array([1.0 + 2.0 + 3.0, 2.0 + 3.0, 3.0])
+    z = (grads.mean(0) - truth) / (grads.std(0) / len(grads) ** 0.5)
+    assert np.all(np.abs(z) < 4.5), z
+
+
+def test_baseline_of_the_user_leaves_model_gradients_unbiased_in_a_scan():
+    def loss(logit, key, b):
+        def body(total, k):
+            x = jscg.baseline(random.bernoulli(k, sigmoid(logit + 0.3 * total)), b)
+            return total + x * 1.0, None
+
+        return lax.scan(body, 0.0, random.split(key, 3))[0] ** 2.0
+
+    keys = random.split(KEY, 40_000)
+    with_b, without = (
+        np.asarray(jax.jit(jax.vmap(jscg.grad_expectation(loss), (None, 0, None)))(0.1, keys, b))
+        for b in (3.0, 0.0)
+    )
+    z = (with_b - without).mean() / ((with_b - without).std() / len(keys) ** 0.5)
+    assert abs(z) < 4.5
+    assert with_b.var() < without.var()
+
+
+def test_one_optimiser_step_trains_model_and_baseline():
+    def loss(params, key):
+        x = random.bernoulli(key, sigmoid(params["logits"]), (16, 2))
+        x = jscg.baseline(x, jnp.broadcast_to(params["b"], (16,)))
+        return jnp.mean((x[:, 0] + x[:, 1] - 1.5) ** 2.0)
+
+    params = {"logits": jnp.zeros(2), "b": jnp.float32(0)}
+    optimiser = optax.adam(0.05)
+    g = jscg.value_and_grad_expectation(loss)
+
+    def step(carry, key):
+        params, state = carry
+        value, grads = g(params, key)
+        updates, state = optimiser.update(grads, state)
+        return (optax.apply_updates(params, updates), state), value
+
+    keys = random.split(KEY, 400)
+    (params, _), values = lax.scan(step, (params, optimiser.init(params)), keys)
+    assert values[-50:].mean() < values[:50].mean() < 1.5
+    assert abs(float(params["b"]) - float(values[-50:].mean())) < 0.3
+
+
+# Theorem 2.
+
+
+def influenced(params, key):
+    x = random.bernoulli(key, sigmoid(params), (4, 2))
+    x = jscg.baseline(x, jnp.sum(x, 1) * 1.0)
+    return jnp.mean(jnp.sum(x, 1) ** 2.0)
+
+
+def test_a_baseline_that_its_draw_influences_is_refused():
+    with pytest.raises(BaselineError, match=r"test_baselines\.py.*'x'.*Theorem 2"):
+        jscg.grad_expectation(influenced)(LOGITS, KEY)
+
+
+def test_stop_influence_overrules():
+    def fun(params, key):
+        x = random.bernoulli(key, sigmoid(params), (4, 2))
+        x = jscg.baseline(x, jscg.stop_influence(jnp.sum(x, 1) * 1.0))
+        return jnp.mean(jnp.sum(x, 1) ** 2.0)
+
+    assert jscg.grad_expectation(fun)(LOGITS, KEY).shape == (2,)
+
+
+def test_a_baseline_of_earlier_draws_is_allowed():
+    def fun(params, key):
+        k1, k2 = random.split(key)
+        h1 = random.bernoulli(k1, sigmoid(params), (4, 2))
+        h2 = random.bernoulli(k2, sigmoid(params + h1))
+        h2 = jscg.baseline(h2, jnp.sum(h1, 1) * 1.0)
+        return jnp.mean(jnp.sum(h1 * h2, 1) ** 2.0)
+
+    assert jscg.grad_expectation(fun)(LOGITS, KEY).shape == (2,)
+
+
+def test_baseline_of_something_not_drawn_is_refused():
+    fun = lambda p, k: jnp.sum(jscg.baseline(p * 2.0, 1.0)) + random.bernoulli(k, p[0])  # noqa: E731
+    with pytest.raises(BaselineError, match="not a drawn value"):
+        jscg.grad_expectation(fun)(sigmoid(LOGITS), KEY)
+
+
+def test_baseline_of_the_wrong_shape_is_refused():
+    def fun(params, key):
+        x = random.bernoulli(key, sigmoid(params), (4, 2))
+        return jnp.mean(jnp.sum(jscg.baseline(x, jnp.zeros(3)), 1) ** 2.0)
+
+    with pytest.raises(BaselineError, match=r"shape \(3,\).*\(4, 2\)"):
+        jscg.grad_expectation(fun)(LOGITS, KEY)
+
+
+def test_markers_are_identities_outside_of_jscg():
+    x = jnp.arange(3.0)
+    np.testing.assert_array_equal(jscg.baseline(x, 1.0), x)
+    np.testing.assert_array_equal(jax.jit(jscg.stop_influence)(x), x)
+    assert jax.grad(lambda v: jnp.sum(jscg.stop_influence(jscg.baseline(v, 1.0)) ** 2))(x)[2] == 4.0
