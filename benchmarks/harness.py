@@ -39,7 +39,11 @@ SECONDS_PER_MEASUREMENT = 5e-3
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """The median of pairwise ratios, with the quartiles as its spread."""
+    """The median of pairwise ratios, with the quartiles as its spread.
+
+    `first` and `second` are median figures, `quickest` is the smallest of the first series: the
+    one to choose by on a busy machine.
+    """
 
     median: float
     low: float
@@ -47,6 +51,7 @@ class Ratio:
     pairs: int
     first: float = float("nan")
     second: float = float("nan")
+    quickest: float = float("nan")
 
     def __str__(self) -> str:
         return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
@@ -63,6 +68,7 @@ class Ratio:
             len(ratios),
             statistics.median(first),
             statistics.median(second),
+            min(first),
         )
 
 
@@ -93,7 +99,7 @@ def print_table(rows: Iterable[Row]) -> None:
     """Print rows as one aligned table."""
     lines = [("what", "measured", "spread", "target", "", "note")]
     for row in rows:
-        target = "" if row.target is None else f"<= {row.target:.2f}"
+        target = "" if row.target is None else f"<= {row.target:g}"
         lines.append((row.name, f"{row.value:.3g}", row.spread, target, row.verdict, row.note))
     widths = [max(len(line[i]) for line in lines) for i in range(6)]
     lines.insert(1, tuple("-" * width for width in widths))  # type: ignore[arg-type]

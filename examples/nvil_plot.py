@@ -88,7 +88,7 @@ def learning_curve(
     axes.set_title("variational bound on log p(x)", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=SOFT, alpha=0.15)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="center right")
 
 
 def tiles(axes: plt.Axes, images: np.ndarray, side: int, title: str, columns: int = 10) -> None:

@@ -111,8 +111,12 @@ def value_and_grad_expectation(
       (Array(0.5, dtype=float32), Array(2., dtype=float32, weak_type=True))
     """
     weighted = surrogate(
-        fun, argnums, has_aux,
-        num_samples=num_samples, estimators=estimators, key_argnums=key_argnums,
+        fun,
+        argnums,
+        has_aux,
+        num_samples=num_samples,
+        estimators=estimators,
+        key_argnums=key_argnums,
     )
     return functools.wraps(fun)(jax.value_and_grad(weighted, argnums, has_aux))
 
@@ -159,8 +163,12 @@ def grad_expectation(
       2.0
     """
     both = value_and_grad_expectation(
-        fun, argnums, has_aux,
-        num_samples=num_samples, estimators=estimators, key_argnums=key_argnums,
+        fun,
+        argnums,
+        has_aux,
+        num_samples=num_samples,
+        estimators=estimators,
+        key_argnums=key_argnums,
     )
 
     @functools.wraps(fun)
@@ -245,8 +253,11 @@ def _options(argnums, has_aux, num_samples, estimators, key_argnums) -> Options:
                 f"a mapping from names of draws to estimators, but got {e!r}."
             )
     return Options(
-        _positions(argnums), has_aux, operator.index(num_samples),
-        () if key_argnums is None else _positions(key_argnums), estimators,
+        _positions(argnums),
+        has_aux,
+        operator.index(num_samples),
+        () if key_argnums is None else _positions(key_argnums),
+        estimators,
     )
 
 

@@ -43,8 +43,16 @@ class Baseline:
     scale: float = 1.0
 
 
-_THROUGH = {"convert_element_type", "copy", "name", "baseline", "reshape", "squeeze",
-            "broadcast_in_dim", "stop_gradient"}
+_THROUGH = {
+    "convert_element_type",
+    "copy",
+    "name",
+    "baseline",
+    "reshape",
+    "squeeze",
+    "broadcast_in_dim",
+    "stop_gradient",
+}
 
 
 def find_baselines(
@@ -103,7 +111,7 @@ def _check_theorem_2(node: StochasticNode, eqn: Any, influence: InfluenceMap) ->
 
 
 def _axes(node: StochasticNode, eqn: Any) -> tuple[int, ...]:
-    """b has the leading axes of the draw, or all of them (of size one where it is shared)."""
+    """B has the leading axes of the draw, or all of them (of size one where it is shared)."""
     shape, b = node.shape, tuple(eqn.invars[1].aval.shape)
     if len(b) <= len(shape) and all(n in (1, m) for n, m in zip(b, shape, strict=False)):
         return tuple(range(len(b)))

@@ -1,6 +1,6 @@
 """Every fact about JAX that changed between versions, named after the version that changed it.
 
-Nothing else in jscg looks at `jax.__version_info__` or at the parameters of a control-flow equation.
+Nothing else in jscg looks at `jax.__version_info__` or at parameters that JAX has renamed.
 """
 
 from __future__ import annotations

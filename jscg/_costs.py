@@ -15,7 +15,6 @@ from ._linear import is_zero, linear_operands
 from ._program import CHECKPOINTS, Literal, Program, split_scan
 from ._relation import NOTHING, Influence, join
 
-
 MANY = -1
 
 
@@ -267,4 +266,3 @@ class CostFinder:
             assert program.parent is not None
             self.mark(program.parent, init[k])
             self.mark_output(program, k)
-

@@ -37,7 +37,10 @@ class Enumeration:
 
 
 def enumerable(
-    node: StochasticNode, cost: CostNode, estimator: Estimator, influence: InfluenceMap,
+    node: StochasticNode,
+    cost: CostNode,
+    estimator: Estimator,
+    influence: InfluenceMap,
     producers: dict[Any, int],
 ) -> Enumeration | str:
     """Plans the enumeration of a draw for one cost, or tells why there is none."""
@@ -62,7 +65,7 @@ def enumerable(
     aligned, places = [], set()
     for axis, b in enumerate(relation[loops:]):
         fits = b is not None and b[1:] == (0, 0) and isinstance(b[0], int)
-        if fits and b[0] not in places and cost_shape[b[0]] == shape[axis]:
+        if b is not None and fits and b[0] not in places and cost_shape[b[0]] == shape[axis]:
             aligned.append(axis)
             places.add(b[0])
     elements = math.prod(n for axis, n in enumerate(shape) if axis not in aligned)

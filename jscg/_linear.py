@@ -30,9 +30,23 @@ def _all(eqn, influenced):
     return tuple(range(len(eqn.invars)))
 
 
-@_register("neg", "reduce_sum", "reshape", "broadcast_in_dim", "squeeze", "transpose", "slice",
-           "copy", "copy_p", "name", "rev", "cumsum", "convert_element_type", "reduce_precision",
-           "baseline")
+@_register(
+    "neg",
+    "reduce_sum",
+    "reshape",
+    "broadcast_in_dim",
+    "squeeze",
+    "transpose",
+    "slice",
+    "copy",
+    "copy_p",
+    "name",
+    "rev",
+    "cumsum",
+    "convert_element_type",
+    "reduce_precision",
+    "baseline",
+)
 def _first(eqn, influenced):
     return (0,)
 

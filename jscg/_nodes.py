@@ -115,40 +115,50 @@ def _verdict(node: StochasticNode, active: set[Any]) -> str:
     unscored = [n for n in live if n not in node.rule.scored]
     if unscored or node.rule.log_prob is None:
         raise refuse(
-            node.what, node.eqn,
+            node.what,
+            node.eqn,
             f"the gradient depends on its parameter {(unscored or live)[0]!r}, for which no "
             "score is known, so it would silently be zero.",
-            "wrap the parameter in jax.lax.stop_gradient if no gradient is wanted")
+            "wrap the parameter in jax.lax.stop_gradient if no gradient is wanted",
+        )
     if not dict(node.eqn.params["static"]).get("replace", True):
         raise refuse(
-            node.what, node.eqn,
+            node.what,
+            node.eqn,
             "a draw without replacement needs a score, and none is implemented for it.",
             "draw with replacement, or one at a time with the drawn items masked out",
-            "wrap the parameter in jax.lax.stop_gradient if no gradient is wanted")
+            "wrap the parameter in jax.lax.stop_gradient if no gradient is wanted",
+        )
     holders = {part.holder for part in node.program.path}
     if holders & CUSTOM:
         raise refuse(
-            node.what, node.eqn,
+            node.what,
+            node.eqn,
             "it needs a score, but stands in a function with a derivative rule of its own "
             "(custom_jvp or custom_vjp), which jscg keeps as it is.",
-            "draw outside of that function and pass the drawn value in")
+            "draw outside of that function and pass the drawn value in",
+        )
     if "while" in holders:
         raise refuse(
-            node.what, node.eqn,
+            node.what,
+            node.eqn,
             "it stands in a while_loop and needs a score, but a while_loop has no reverse "
             "derivative, so its gradient would silently be lost.",
             "use jax.lax.scan, or jax.lax.fori_loop with static bounds, and mask the steps "
             "that are not taken",
-            "wrap its parameter in jax.lax.stop_gradient if no gradient is wanted")
+            "wrap its parameter in jax.lax.stop_gradient if no gradient is wanted",
+        )
     for mapped in node.eqn.params["batch"]:
         if not mapped[0]:
             raise refuse(
-                node.what, node.eqn,
+                node.what,
+                node.eqn,
                 "one key is shared by draws that vmap maps over their parameters. The draws are "
                 "then copies of one uniform number, not independent, and the product of their "
                 "probabilities is not their joint probability.",
                 "split the key and map over the keys as well",
-                "draw once, outside of the vmap, with the batched parameters")
+                "draw once, outside of the vmap, with the batched parameters",
+            )
     return SCORED
 
 

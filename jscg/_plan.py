@@ -122,10 +122,12 @@ def _choose(nodes: list[StochasticNode], choices: Choices) -> dict[StochasticNod
             why = estimator.check(node)
             if why is not None:
                 raise refuse(
-                    node.what, node.eqn,
+                    node.what,
+                    node.eqn,
                     f"{type(estimator).__name__} cannot be used for it: {why}.",
                     "leave the choice to jscg (estimators=None)",
-                    "choose per draw: estimators={name: estimator}")
+                    "choose per draw: estimators={name: estimator}",
+                )
         chosen[node] = estimator
     return chosen
 
@@ -158,11 +160,13 @@ def _affordable(weight: Weight, found: Enumeration, estimator: Estimator) -> boo
 
 def _cannot_enumerate(node: StochasticNode, why: Any) -> None:
     raise refuse(
-        node.what, node.eqn,
+        node.what,
+        node.eqn,
         f"Enumerate cannot be used for it: {why if isinstance(why, str) else 'over budget'}.",
         "use jscg.estimators.Auto() for this draw, which enumerates what can be enumerated and "
         "scores the rest",
-        "raise Enumerate(budget=...) if the number of outcomes is the obstacle")
+        "raise Enumerate(budget=...) if the number of outcomes is the obstacle",
+    )
 
 
 def _steps(node, relation, cost) -> tuple[tuple[Loop, ...], bool]:
@@ -195,15 +199,15 @@ def _choose_axis(cost, weight, estimators, baselines) -> None:
         axes[score] = {
             b[0]
             for axis, b in enumerate(score.relation[len(node.loops) :])
-            if b is not None and isinstance(b[0], int) and b[1:] == (0, 0)
+            if b is not None
+            and isinstance(b[0], int)
+            and b[1:] == (0, 0)
             and shape[b[0]] == node.shape[axis] >= 2
         }
     usable = [min(a) for a in axes.values() if a]
     if usable:
         weight.leave_one_out = min(usable)
-    weight.others = tuple(
-        s for s in weight.scores if weight.leave_one_out not in axes.get(s, ())
-    )
+    weight.others = tuple(s for s in weight.scores if weight.leave_one_out not in axes.get(s, ()))
 
 
 def _route(plan: Plan) -> None:
@@ -235,7 +239,8 @@ def _route(plan: Plan) -> None:
             for part in path[len(shared) :]:
                 if part.loop is not None:
                     here = {
-                        a: b[1:] for a, b in enumerate(score.relation)
+                        a: b[1:]
+                        for a, b in enumerate(score.relation)
                         if b is not None and b[0] is part.loop and a >= common
                     }
                     wishes.setdefault(part, {}).setdefault(node, []).append(here)
@@ -244,8 +249,7 @@ def _route(plan: Plan) -> None:
     plan.exports = {part: list(nodes) for part, nodes in exports.items()}
     plan.running = {part: list(nodes) for part, nodes in running.items()}
     plan.imports = {
-        part: {node: _agree(many) for node, many in nodes.items()}
-        for part, nodes in wishes.items()
+        part: {node: _agree(many) for node, many in nodes.items()} for part, nodes in wishes.items()
     }
 
 

@@ -92,9 +92,7 @@ def _marker(primitive: Any, jvp, transpose=None) -> None:
     """Gives an identity on its first operand the rules of an identity."""
     primitive.def_impl(lambda x, *_: x)
     primitive.def_abstract_eval(lambda x, *_: x)
-    mlir.register_lowering(
-        primitive, mlir.lower_fun(lambda x, *_: x, multiple_results=False)
-    )
+    mlir.register_lowering(primitive, mlir.lower_fun(lambda x, *_: x, multiple_results=False))
     ad.primitive_jvps[primitive] = jvp
 
     def batch(args, dims):

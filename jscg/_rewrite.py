@@ -165,7 +165,8 @@ class Rewriter:
             outputs = self.shadows.outputs.get(program, set())
             root = program.parent is None
             needed = {
-                v for i, v in enumerate(program.outvars)
+                v
+                for i, v in enumerate(program.outvars)
                 if not (root and i in outputs and self.has_shadow(program, v))
                 and not isinstance(v, Literal)
             }
@@ -189,8 +190,11 @@ class Rewriter:
                     live.append(index)
                     needed.update(_variables(eqn.invars))
                 elif parts[0] is not None:  # only its shadow is used: its factors are needed
-                    factors = [v for i, v in enumerate(eqn.invars)
-                               if i not in parts[0] or not self.has_shadow(program, v)]
+                    factors = [
+                        v
+                        for i, v in enumerate(eqn.invars)
+                        if i not in parts[0] or not self.has_shadow(program, v)
+                    ]
                     needed.update(_variables(factors))
             self.live[program] = live[::-1]
         return self.live[program]
@@ -229,7 +233,7 @@ class Rewriter:
                         self.shadow(frame, v) if i in parts else frame.read(v)
                         for i, v in enumerate(eqn.invars)
                     ]
-                    frame.shadows.update(zip(eqn.outvars, self.bind_linear(eqn, args)))
+                    frame.shadows[var] = self.bind_linear(eqn, args)[eqn.outvars.index(var)]
 
     def bind_linear(self, eqn: Any, args: list[Any]) -> list[Any]:
         return args[:1] if eqn.primitive.name in _MARKS else bind(eqn, *args)
@@ -260,8 +264,10 @@ class Rewriter:
         compared, plain = sums
         out = None if plain is None else box(plain)
         if compared is not None:
-            full = [n if i == weight.leave_one_out else m
-                    for i, (n, m) in enumerate(zip(shape, compared.shape, strict=True))]
+            full = [
+                n if i == weight.leave_one_out else m
+                for i, (n, m) in enumerate(zip(shape, compared.shape, strict=True))
+            ]
             assert weight.leave_one_out is not None
             each = leave_one_out(jnp.broadcast_to(compared, full), weight.leave_one_out)
             out = each if out is None else out * each
@@ -276,8 +282,11 @@ class Rewriter:
             env = dict(drawn)
 
             def read(atom):
-                return env[atom] if not isinstance(atom, Literal) and atom in env else (
-                    frame.read(atom))
+                return (
+                    env[atom]
+                    if not isinstance(atom, Literal) and atom in env
+                    else (frame.read(atom))
+                )
 
             for index in path:
                 eqn = frame.program.eqns[index]
@@ -325,7 +334,8 @@ class Rewriter:
         small = [1 if a in e.aligned else node.shape[a] for a in range(len(node.shape))]
         drawn = [
             jnp.broadcast_to(values[way].reshape(small), node.var.aval.shape).astype(
-                node.var.aval.dtype)
+                node.var.aval.dtype
+            )
             for way in ways
         ]
         return drawn, LogProb(joint, axes)
@@ -399,7 +409,8 @@ class Rewriter:
         """Which axes a log-prob has when it stands in the last program of `path`."""
         outside = sum(p.loop is not None for p in path)
         return tuple(
-            a for a in range(outside, len(node.loops) + len(node.shape))
+            a
+            for a in range(outside, len(node.loops) + len(node.shape))
             if a in self.plan.kept[node]
         )
 
@@ -420,7 +431,8 @@ class Rewriter:
         fixed = {i: v for i, v in given.items() if i < first}
         totals = {
             i: jnp.asarray(v, body.invars[i].aval.dtype)
-            for i, v in given.items() if first <= i < last
+            for i, v in given.items()
+            if first <= i < last
         }
         scanned = {i: v for i, v in given.items() if i >= last}
         running = plan.running.get(body, [])
@@ -432,9 +444,7 @@ class Rewriter:
         def step(carry, x):
             carried, totals, sums = carry
             x, scanned, steps = x
-            past = scope.past | {
-                (loop, n): LogProb(s, self.past_axes(n)) for n, s in sums.items()
-            }
+            past = scope.past | {(loop, n): LogProb(s, self.past_axes(n)) for n, s in sums.items()}
             current = scope.current | {n: LogProb(s, axes[n]) for n, s in steps.items()}
             inner = self.run(
                 body, [*consts, *carried, *x], fixed | totals | scanned, Scope(current, past)
@@ -445,7 +455,8 @@ class Rewriter:
             stacked = [v for k, v in shadow.items() if k >= len(init)]
             sums = {
                 n: s + inner.scope.current[n].keep(self.past_axes(n)).array
-                if n in inner.scope.current else s
+                if n in inner.scope.current
+                else s
                 for n, s in sums.items()
             }
             ys = (outs[len(init) :], stacked, exports, extra if has_extra else None)
@@ -474,7 +485,7 @@ class Rewriter:
                 self.export_axes(node, body.path[:-1])
             )
         if has_extra:
-            self.add_extra(frame, jnp.sum(extra))
+            self.add_extra(frame, jnp.sum(jnp.asarray(extra)))
         return [*carried, *ys]
 
     def past_axes(self, node: StochasticNode) -> tuple[int, ...]:
@@ -487,6 +498,7 @@ class Rewriter:
 
     def imports(self, frame: Frame, body: Program):
         """Log-probs from outside that a loop takes step by step, and the rest."""
+        assert body.loop is not None
         steps, rest = {}, dict(frame.scope.current)
         for node, wish in self.plan.imports.get(body, {}).items():
             for axis, reach in wish.items():

@@ -18,8 +18,16 @@ from ._nodes import StochasticNode
 from ._program import Literal
 
 # What may stand between a sigmoid and the draw without changing the numbers.
-_MOVES = {"broadcast_in_dim", "reshape", "squeeze", "transpose", "copy", "slice",
-          "convert_element_type", "name"}
+_MOVES = {
+    "broadcast_in_dim",
+    "reshape",
+    "squeeze",
+    "transpose",
+    "copy",
+    "slice",
+    "convert_element_type",
+    "name",
+}
 
 
 @dataclasses.dataclass(eq=False)
@@ -122,11 +130,12 @@ class Scorer:
         return fixed, names, values, mapped
 
     def log_prob(self, x: jax.Array, read: Callable[[Any], Any]) -> jax.Array:
-        """log p(x), of the draw's shape, with `read` giving the program's values."""
+        """Log p(x), of the draw's shape, with `read` giving the program's values."""
         rule, static = self.node.rule, dict(self.node.eqn.params["static"])
         fixed, names, values, mapped = self._values(read)
 
         def fun(x, *operands):
+            assert rule.log_prob is not None
             return rule.log_prob(x, static, **fixed, **dict(zip(names, operands, strict=True)))
 
         for level in reversed(range(len(self.node.eqn.params["batch"]))):
@@ -140,6 +149,7 @@ class Scorer:
         fixed, names, values, mapped = self._values(read)
 
         def fun(*operands):
+            assert rule.support is not None
             return rule.support(static, **fixed, **dict(zip(names, operands, strict=True)))
 
         for level in reversed(range(len(self.node.eqn.params["batch"]))):

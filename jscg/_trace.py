@@ -64,7 +64,9 @@ def trace(fun: Callable, options: Options, args: tuple, kwargs: dict, traces: di
     for_gradient = {i % len(args) for i in options.argnums if -len(args) <= i < len(args)}
     keys = {i % len(args) for i in options.key_argnums if -len(args) <= i < len(args)}
     dynamic = [
-        owner in for_gradient or owner in keys or isinstance(leaf, (jax.Array, np.ndarray, np.generic))
+        owner in for_gradient
+        or owner in keys
+        or isinstance(leaf, (jax.Array, np.ndarray, np.generic))
         for leaf, owner in zip(leaves, owners, strict=True)
     ]
     static = tuple(
@@ -79,7 +81,9 @@ def trace(fun: Callable, options: Options, args: tuple, kwargs: dict, traces: di
             f"once for each of its values: {error}"
         ) from error
     if known is None:
-        known = traces[key] = Traced(fun, options, tree, leaves, owners, dynamic, for_gradient, keys)
+        known = traces[key] = Traced(
+            fun, options, tree, leaves, owners, dynamic, for_gradient, keys
+        )
     return known(fun, [leaf for leaf, d in zip(leaves, dynamic, strict=True) if d])
 
 
@@ -100,7 +104,8 @@ class Traced:
         self.places = [i for i, d in enumerate(dynamic) if d]
         self.active = [
             owners[i] in for_gradient and jnp.issubdtype(jnp.result_type(leaves[i]), jnp.inexact)
-            if not _is_key(leaves[i]) else False
+            if not _is_key(leaves[i])
+            else False
             for i in self.places
         ]
         self.keys = [i for i in self.places if (owners[i] in keys if keys else _is_key(leaves[i]))]

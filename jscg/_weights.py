@@ -51,9 +51,7 @@ class LogProb(NamedTuple):
             b = relation[axis]
             assert b is not None
             out = out.band(axis, b[1:], shape[place])
-        return out.array.reshape(
-            [shape[i] if i in places else 1 for i in range(len(shape))]
-        )
+        return out.array.reshape([shape[i] if i in places else 1 for i in range(len(shape))])
 
 
 def band_sum(array: jax.Array, reach: tuple[float, float], length: int) -> jax.Array:
@@ -76,12 +74,16 @@ def band_sum(array: jax.Array, reach: tuple[float, float], length: int) -> jax.A
 
 
 def box(log_prob: jax.Array) -> jax.Array:
-    """The factor with value one whose derivatives are those of the probability ("MagicBox")."""
-    return jnp.exp(log_prob - lax.stop_gradient(log_prob))
+    """The factor with value one whose derivatives are those of the probability ("MagicBox").
+
+    A log-prob that is not finite (a probability that is NaN, say) leaves the value alone.
+    """
+    fixed = lax.stop_gradient(log_prob)
+    return jnp.exp(jnp.where(jnp.isfinite(fixed), log_prob - fixed, 0.0))
 
 
 def leave_one_out(log_prob: jax.Array, axis: int) -> jax.Array:
-    """box + 1 - (mean of the others' boxes along `axis`)."""
+    """Box + 1 - (mean of the others' boxes along `axis`)."""
     each = box(log_prob)
     n = each.shape[axis]
     others = (jnp.sum(each, axis, keepdims=True) - each) / (n - 1)

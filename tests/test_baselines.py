@@ -28,9 +28,11 @@ def batch(logits, key, size=4, b=None):
 def exact(logits):
     p = sigmoid(logits)
     terms = [
-        (p[0] if a else 1 - p[0]) * (p[1] if c else 1 - p[1]) * (
-            (a + 2.0 * c - 1.0 + logits[0]) ** 2 + 3.0)
-        for a in (0, 1) for c in (0, 1)
+        (p[0] if a else 1 - p[0])
+        * (p[1] if c else 1 - p[1])
+        * ((a + 2.0 * c - 1.0 + logits[0]) ** 2 + 3.0)
+        for a in (0, 1)
+        for c in (0, 1)
     ]
     return sum(terms)
 
@@ -146,16 +148,18 @@ def test_baseline_in_a_scan_predicts_the_reward_to_go():
             k, t = inputs
             x = random.bernoulli(k, sigmoid(params["logit"]))
             x = jscg.baseline(x, params["b"][t])
-            return (count + x, total + count + x), None
+            return (count + x, total + (count + x) ** 2), None
 
         times = jnp.arange(steps)
         return lax.scan(body, (0.0, 0.0), (random.split(key, steps), times))[0][1]
 
     params = {"logit": jnp.float32(0.2), "b": jnp.zeros(steps)}
-    # The reward at step s is the count, whose mean is (s + 1) p.
+    # The reward at step s is the square of a count of s + 1 draws.
     g = jax.vmap(jscg.grad_expectation(loss, estimators=PLAIN), (None, 0))
     grads = np.asarray(g(params, random.split(KEY, 20_000))["b"], np.float64)
-    truth = -2.0 * float(sigmoid(0.2)) * np.array([1.0 + 2.0 + 3.0, 2.0 + 3.0, 3.0])
+    p = float(sigmoid(0.2))
+    rewards = np.array([n * p * (1 - p) + (n * p) ** 2 for n in (1, 2, 3)])
+    truth = -2.0 * np.cumsum(rewards[::-1])[::-1]
     z = (grads.mean(0) - truth) / (grads.std(0) / len(grads) ** 0.5)
     assert np.all(np.abs(z) < 4.5), z
 

@@ -454,6 +454,11 @@ def test_edges(name, x, operands, value, score):
     assert slope == score
 
 
+def test_an_outcome_that_was_not_drawn_may_be_of_tiny_probability():
+    bend = jax.grad(jax.grad(lambda p: FAMILIES["bernoulli"].log_prob(False, {}, p=p)))
+    assert bend(1e-30) == -1
+
+
 def test_bernoulli_is_smooth_at_zero_logits():
     def value(z):
         return FAMILIES["bernoulli"].log_prob(jnp.array([False, True]), {}, logits=z)

@@ -14,7 +14,7 @@ import pytest
 from jax import random
 from jax.nn import sigmoid
 from jax.random import bernoulli, categorical
-from oracle import assert_case, assert_small, samples, truth, z_of
+from oracle import assert_case, assert_honest, assert_small, samples, truth, z_of
 from programs import CONTINUOUS, DISCRETE
 
 import jscg
@@ -25,14 +25,22 @@ BY_NAME = {case.name: case for case in DISCRETE + CONTINUOUS}
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("case", DISCRETE, ids=str)
-def test_discrete_sampler(case):
-    assert_case(case, KEY)
+@pytest.fixture(scope="module", params=DISCRETE, ids=str)
+def discrete(request):
+    """One program; module-scoped, so that its tests run next to each other."""
+    return request.param
 
 
-@pytest.mark.parametrize("case", DISCRETE, ids=str)
-def test_discrete_sampler_with_the_plain_score_function(case):
-    assert_case(case, KEY, order=1, estimators=SCORE)
+def test_the_oracle_is_right_and_a_missing_score_term_would_show(discrete):
+    assert_honest(discrete, KEY)
+
+
+def test_discrete_sampler(discrete):
+    assert_case(discrete, KEY)
+
+
+def test_discrete_sampler_with_the_plain_score_function(discrete):
+    assert_case(discrete, KEY, order=1, estimators=SCORE)
 
 
 @pytest.mark.parametrize("case", CONTINUOUS, ids=str)
@@ -256,22 +264,6 @@ def test_single_and_double_precision_in_one_process():
     again = gradient(jnp.asarray(TH), KEY)
     assert (single.dtype, double.dtype) == (jnp.float32, jnp.float64)
     np.testing.assert_array_equal(single, again)
-
-
-def test_a_numpy_constant_in_single_then_double_precision():
-    """A double-precision constant of the program stays usable after a single-precision trace."""
-    weights = np.array([1.0, -2.0, 0.5])
-
-    def fun(th, key):
-        return jnp.sum(random.bernoulli(key, sigmoid(th)) * weights)
-
-    gradient = jax.jit(jscg.grad_expectation(fun, estimators=jscg.estimators.Enumerate()))
-    gradient(jnp.zeros(3), KEY)
-    with jax.enable_x64(True):
-        np.testing.assert_allclose(gradient(jnp.zeros(3), KEY), weights / 4)
-        cost = jax.vmap(lambda row, th: jnp.sum(row * weights * th), (0, None))
-        total = jax.jit(lambda th: jnp.sum(cost(jnp.eye(3), th)))
-        np.testing.assert_allclose(jax.grad(total)(jnp.ones(3)), weights)
 
 
 # Probabilities that are none.

@@ -57,22 +57,30 @@ ALIGNED = {
     "broadcast": (lambda p, k: draw(p, k)[:, None] + jnp.zeros((2, 5, 3)), ((0, 0, 0), (2, 0, 0))),
     "matmul": (lambda p, k: draw(p, k) @ jnp.ones((3, 4)), ((0, 0, 0), None)),
     "matmul_left": (lambda p, k: jnp.ones((4, 2)) @ draw(p, k), (None, (1, 0, 0))),
-    "einsum_batch": (lambda p, k: jnp.einsum("bi,bij->bj", draw(p, k), jnp.ones((2, 3, 4))),
-                     ((0, 0, 0), None)),
+    "einsum_batch": (
+        lambda p, k: jnp.einsum("bi,bij->bj", draw(p, k), jnp.ones((2, 3, 4))),
+        ((0, 0, 0), None),
+    ),
     "kept_reshape": (lambda p, k: draw(p, k).reshape(2, 1, 3), ((0, 0, 0), (2, 0, 0))),
     "merged_reshape": (lambda p, k: draw(p, k).reshape(6), (None, None)),
     "sliced": (lambda p, k: draw(p, k)[:, 1:], ((0, 0, 0), (1, 1, 1))),
-    "shifted": (lambda p, k: jnp.pad(draw(p, k), ((0, 0), (1, 0)))[:, :-1],
-                ((0, 0, 0), (1, -1, -1))),
-    "neighbours": (lambda p, k: (lambda x: x[:, 1:] * x[:, :-1])(draw(p, k)),
-                   ((0, 0, 0), (1, 0, 1))),
+    "shifted": (
+        lambda p, k: jnp.pad(draw(p, k), ((0, 0), (1, 0)))[:, :-1],
+        ((0, 0, 0), (1, -1, -1)),
+    ),
+    "neighbours": (
+        lambda p, k: (lambda x: x[:, 1:] * x[:, :-1])(draw(p, k)),
+        ((0, 0, 0), (1, 0, 1)),
+    ),
     "cumulated": (lambda p, k: jnp.cumsum(draw(p, k), 1), ((0, 0, 0), (1, -INF, 0))),
     "flipped": (lambda p, k: draw(p, k)[::-1], (None, (1, 0, 0))),
     "normalised": (lambda p, k: jax.nn.softmax(draw(p, k), 1), ((0, 0, 0), None)),
     "softplus": (lambda p, k: jax.nn.softplus(draw(p, k)), ((0, 0, 0), (1, 0, 0))),
     "taken": (lambda p, k: jnp.arange(4.0)[draw(p, k).astype(int)], ((0, 0, 0), (1, 0, 0))),
-    "vmapped": (lambda p, k: jax.vmap(lambda q, kk: draw(q, kk).sum())(p, random.split(k, 2)),
-                ((0, 0, 0), None)),
+    "vmapped": (
+        lambda p, k: jax.vmap(lambda q, kk: draw(q, kk).sum())(p, random.split(k, 2)),
+        ((0, 0, 0), None),
+    ),
     "sorted": (lambda p, k: jnp.sort(draw(p, k), 1), ((0, 0, 0), None)),
     "product_of_both": (lambda p, k: (lambda x: x @ x.T)(draw(p, k)), (None, None)),
 }
@@ -445,8 +453,11 @@ def test_callback_on_an_inactive_path():
         k1, k2 = random.split(key)
         noise = random.normal(k1)
         seen = jax.pure_callback(
-            lambda v: np.asarray(v) * 2, jax.ShapeDtypeStruct((), jnp.float32), noise,
-            vmap_method="expand_dims")
+            lambda v: np.asarray(v) * 2,
+            jax.ShapeDtypeStruct((), jnp.float32),
+            noise,
+            vmap_method="expand_dims",
+        )
         return random.bernoulli(k2, p) * (1.0 + seen)
 
     keys = random.split(KEY, 500)

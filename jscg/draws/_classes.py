@@ -20,34 +20,29 @@ def _shifted_exp(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 def _pick(table: jax.Array, x: jax.Array) -> jax.Array:
     """table[..., x], the leading axes of the table broadcast to those of x, right-aligned."""
     index = [
-        jnp.arange(size).reshape((size,) + (1,) * (table.ndim - 2 - axis)) if size > 1 else 0
+        jnp.arange(size).reshape((size,) + (1,) * (table.ndim - 2 - axis))
         for axis, size in enumerate(table.shape[:-1])
     ]
     return table[(*index, x)]
 
 
-def class_log_prob(
-    x: jax.Array, *, p: jax.Array | None = None, logits: jax.Array | None = None
-) -> jax.Array:
+def class_log_prob(x: jax.Array, **parameter: jax.Array) -> jax.Array:
     """Computes log softmax(logits)_x, or log(p_x / sum p), where p_x is picked before the log."""
-    if logits is not None:
-        z, _, total = _shifted_exp(at_least_float32(logits))
+    if "logits" in parameter:
+        z, _, total = _shifted_exp(at_least_float32(parameter["logits"]))
         return _pick(z - jnp.log(total), x)
-    p = at_least_float32(p)
+    p = at_least_float32(parameter["p"])
     return xlogy(1, _pick(p, x)) - xlogy(1, jnp.sum(p, axis=-1))
 
 
 def class_support(
-    shape: tuple[int, ...] | None,
-    *,
-    p: jax.Array | None = None,
-    logits: jax.Array | None = None,
+    shape: tuple[int, ...] | None, **parameter: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The classes 0 to K - 1, and their probabilities, of shape (K, *shape)."""
-    if logits is not None:
-        _, weights, total = _shifted_exp(at_least_float32(logits))
+    if "logits" in parameter:
+        _, weights, total = _shifted_exp(at_least_float32(parameter["logits"]))
     else:
-        weights = at_least_float32(p)
+        weights = at_least_float32(parameter["p"])
         total = jnp.sum(weights, axis=-1, keepdims=True)
     batch = weights.shape[:-1] if shape is None else tuple(shape)
     classes = weights.shape[-1]

@@ -10,7 +10,7 @@ from jscg.draws._classes import class_log_prob, class_support
 from jscg.draws._family import Axes, Family, Static, register, right_aligned
 
 
-def _classes_last(static: Static, parameters: dict[str, ArrayLike]) -> dict[str, jax.Array]:
+def _classes_last(static: Static, parameter: dict[str, ArrayLike]) -> dict[str, jax.Array]:
     """Moves the class axis last; refuses draws without replacement."""
     if not static.get("replace", True):
         raise NotImplementedError(
@@ -19,25 +19,25 @@ def _classes_last(static: Static, parameters: dict[str, ArrayLike]) -> dict[str,
             "cannot be scored one by one; draw with replace=True"
         )
     axis = static.get("axis", -1)
-    return {name: jnp.moveaxis(jnp.asarray(v), axis, -1) for name, v in parameters.items()}
+    return {name: jnp.moveaxis(jnp.asarray(v), axis, -1) for name, v in parameter.items()}
 
 
-def log_prob(x: jax.Array, static: Static, **parameters: ArrayLike) -> jax.Array:
+def log_prob(x: jax.Array, static: Static, **parameter: ArrayLike) -> jax.Array:
     """Computes log softmax(logits)_x, or log(p_x / sum p) if given `p` in place of `logits`.
 
     Raises:
         NotImplementedError: the draw is without replacement.
     """
-    return class_log_prob(x, **_classes_last(static, parameters))
+    return class_log_prob(x, **_classes_last(static, parameter))
 
 
-def support(static: Static, **parameters: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def support(static: Static, **parameter: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """The classes 0 to K - 1 and their probabilities.
 
     Raises:
         NotImplementedError: the draw is without replacement.
     """
-    return class_support(static.get("shape"), **_classes_last(static, parameters))
+    return class_support(static.get("shape"), **_classes_last(static, parameter))
 
 
 def support_size(static: Static, **shapes: tuple[int, ...]) -> int | None:

@@ -9,18 +9,12 @@ from jscg.draws._family import Family, Static, register
 from jscg.draws._numerics import at_least_float32, constant, softplus, times, xlog1my, xlogy
 
 
-def log_prob(
-    x: jax.Array,
-    static: Static,
-    *,
-    p: ArrayLike | None = None,
-    logits: ArrayLike | None = None,
-) -> jax.Array:
+def log_prob(x: jax.Array, static: Static, **parameter: ArrayLike) -> jax.Array:
     """Computes log p + (x - 1) log(1 - p), or -softplus(-logits) - (x - 1) softplus(logits)."""
-    if logits is not None:
-        z = at_least_float32(logits)
+    if "logits" in parameter:
+        z = at_least_float32(parameter["logits"])
         return -softplus(-z) - times(constant(x, z) - 1, softplus(z))
-    p = at_least_float32(p)
+    p = at_least_float32(parameter["p"])
     return xlogy(1, p) + xlog1my(constant(x, p) - 1, p)
 
 

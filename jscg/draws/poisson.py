@@ -11,19 +11,13 @@ from jscg.draws._family import Family, Static, register
 from jscg.draws._numerics import at_least_float32, constant, times, xlogy
 
 
-def log_prob(
-    x: jax.Array,
-    static: Static,
-    *,
-    lam: ArrayLike | None = None,
-    log_lam: ArrayLike | None = None,
-) -> jax.Array:
-    """Computes x log lam - lam - log x!, with `log_lam` in place of `lam` if given."""
-    if log_lam is not None:
-        z = at_least_float32(log_lam)
+def log_prob(x: jax.Array, static: Static, **parameter: ArrayLike) -> jax.Array:
+    """Computes x log lam - lam - log x! from `lam` or from `log_lam`."""
+    if "log_lam" in parameter:
+        z = at_least_float32(parameter["log_lam"])
         x = constant(x, z)
         return times(x, z) - jnp.exp(z) - gammaln(x + 1)
-    lam = at_least_float32(lam)
+    lam = at_least_float32(parameter["lam"])
     x = constant(x, lam)
     return xlogy(x, lam) - lam - gammaln(x + 1)
 

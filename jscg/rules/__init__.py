@@ -12,5 +12,14 @@ To add a primitive, add `@rule("its_name")` to a file here.
 from . import dot, elementwise, indexing, reductions, shapes
 from ._registry import CUT, RULES, Transfer, rule
 
-__all__ = ["CUT", "RULES", "Transfer", "rule", "dot", "elementwise", "indexing", "reductions",
-           "shapes"]
+__all__ = [
+    "CUT",
+    "RULES",
+    "Transfer",
+    "rule",
+    "dot",
+    "elementwise",
+    "indexing",
+    "reductions",
+    "shapes",
+]

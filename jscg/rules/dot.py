@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._registry import rule, shape_of
+from ._registry import AxisTransfer, rule, shape_of
 
 
 @rule("dot_general", cheap=False)
@@ -11,7 +11,7 @@ def dot_general(eqn):
     (contract, batch) = eqn.params["dimension_numbers"]
     operands, start = [], len(batch[0])
     for side in (0, 1):
-        axes = []
+        axes: list[AxisTransfer] = []
         for i in range(len(shape_of(eqn.invars[side]))):
             if i in batch[side]:
                 axes.append((list(batch[side]).index(i), 0, 0))
@@ -28,8 +28,8 @@ def dot_general(eqn):
 def convolution(eqn):
     """Examples stay apart, and so do the output features that single filters make."""
     dims, params = eqn.params["dimension_numbers"], eqn.params
-    lhs = [None] * len(shape_of(eqn.invars[0]))
-    rhs = [None] * len(shape_of(eqn.invars[1]))
+    lhs: list[AxisTransfer] = [None] * len(shape_of(eqn.invars[0]))
+    rhs: list[AxisTransfer] = [None] * len(shape_of(eqn.invars[1]))
     if params["batch_group_count"] == 1:
         lhs[dims.lhs_spec[0]] = (dims.out_spec[0], 0, 0)
         rhs[dims.rhs_spec[0]] = (dims.out_spec[1], 0, 0)

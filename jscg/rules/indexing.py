@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._registry import keep, rule, shape_of
+from ._registry import AxisTransfer, keep, rule, shape_of
 
 
 @rule("gather")
@@ -16,7 +16,7 @@ def gather(eqn):
     # Operand axes that survive, in order, are the output's offset axes.
     gone = set(numbers.collapsed_slice_dims) | set(numbers.operand_batching_dims)
     survive = [i for i in range(len(operand)) if i not in gone]
-    axes = [None] * len(operand)
+    axes: list[AxisTransfer] = [None] * len(operand)
     for i, o in zip(survive, offset, strict=True):
         if sizes[i] == operand[i]:
             axes[i] = (o, 0, 0)
@@ -48,8 +48,18 @@ def dynamic_update_slice(eqn):
     return [[keep(len(full)), update, *[()] * (len(eqn.invars) - 2)]]
 
 
-@rule("scatter", "scatter-add", "scatter_add", "scatter-mul", "scatter_mul", "scatter_min",
-      "scatter_max", "scatter-min", "scatter-max", cheap=False)
+@rule(
+    "scatter",
+    "scatter-add",
+    "scatter_add",
+    "scatter-mul",
+    "scatter_mul",
+    "scatter_min",
+    "scatter_max",
+    "scatter-min",
+    "scatter-max",
+    cheap=False,
+)
 def scatter(eqn):
     """The updated array stays aligned; indices and updates may go anywhere."""
     operand, indices, updates = (len(shape_of(v)) for v in eqn.invars)

@@ -13,8 +13,17 @@ def _dropped(ndim: int, gone) -> tuple:
     return tuple((place[i], 0, 0) if i in place else None for i in range(ndim))
 
 
-@rule("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or",
-      "reduce_xor", "argmax", "argmin")
+@rule(
+    "reduce_sum",
+    "reduce_max",
+    "reduce_min",
+    "reduce_prod",
+    "reduce_and",
+    "reduce_or",
+    "reduce_xor",
+    "argmax",
+    "argmin",
+)
 def reduce(eqn):
     """Reduced axes are mixed, the others close up."""
     return [[_dropped(len(shape_of(eqn.invars[0])), eqn.params["axes"])]]

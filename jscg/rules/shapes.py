@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._registry import CUT, rule, shape_of
+from ._registry import CUT, AxisTransfer, rule, shape_of
 
 
 @rule("broadcast_in_dim")
@@ -29,15 +29,21 @@ def squeeze(eqn):
     gone = set(eqn.params["dimensions"])
     kept = [i for i in range(len(shape_of(eqn.invars[0]))) if i not in gone]
     place = {axis: k for k, axis in enumerate(kept)}
-    return [[tuple((place[i], 0, 0) if i in place else None
-                   for i in range(len(shape_of(eqn.invars[0]))))]]
+    return [
+        [
+            tuple(
+                (place[i], 0, 0) if i in place else None
+                for i in range(len(shape_of(eqn.invars[0])))
+            )
+        ]
+    ]
 
 
 @rule("reshape")
 def reshape(eqn):
     """An axis that comes out whole stays aligned; axes that are merged or split are mixed."""
     old, new = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
-    axes = [None] * len(old)
+    axes: list[AxisTransfer] = [None] * len(old)
     i = j = 0
     while i < len(old) and j < len(new):
         if old[i] == 1 or new[j] == 1:
@@ -69,9 +75,14 @@ def slice_(eqn):
     """Output i reads operand i + start."""
     starts = eqn.params["start_indices"]
     strides = eqn.params["strides"] or (1,) * len(starts)
-    return [[tuple(
-        (i, s, s) if stride == 1 else None
-        for i, (s, stride) in enumerate(zip(starts, strides, strict=True)))]]
+    return [
+        [
+            tuple(
+                (i, s, s) if stride == 1 else None
+                for i, (s, stride) in enumerate(zip(starts, strides, strict=True))
+            )
+        ]
+    ]
 
 
 @rule("split")
@@ -79,9 +90,14 @@ def split(eqn):
     """Like as many slices along one axis."""
     axis, outputs, start = eqn.params["axis"], [], 0
     for size in eqn.params["sizes"]:
-        outputs.append([tuple(
-            (i, start, start) if i == axis else (i, 0, 0)
-            for i in range(len(shape_of(eqn.invars[0]))))])
+        outputs.append(
+            [
+                tuple(
+                    (i, start, start) if i == axis else (i, 0, 0)
+                    for i in range(len(shape_of(eqn.invars[0])))
+                )
+            ]
+        )
         start += size
     return outputs
 
@@ -91,8 +107,11 @@ def concatenate(eqn):
     """Output i reads operand i - (where that operand starts)."""
     axis, start, operands = eqn.params["dimension"], 0, []
     for var in eqn.invars:
-        operands.append(tuple(
-            (i, -start, -start) if i == axis else (i, 0, 0) for i in range(len(shape_of(var)))))
+        operands.append(
+            tuple(
+                (i, -start, -start) if i == axis else (i, 0, 0) for i in range(len(shape_of(var)))
+            )
+        )
         start += shape_of(var)[axis]
     return [operands]
 
@@ -102,7 +121,8 @@ def pad(eqn):
     """Output i reads operand i - low."""
     axes = tuple(
         None if interior else (i, -low, -low)
-        for i, (low, _, interior) in enumerate(eqn.params["padding_config"]))
+        for i, (low, _, interior) in enumerate(eqn.params["padding_config"])
+    )
     return [[axes, ()]]
 
 
