@@ -436,7 +436,7 @@ def fastest(
                 f"hand-written {kind}, {num_samples} samples, {variant}:"
                 f" {ratio.first * 1e3:.2f} ms, {ratio} of the surrogate"
             )
-    return min(medians, key=lambda name: quickest[name])
+    return min(quickest, key=lambda name: quickest[name])
 
 
 def run(options: Any) -> list[Row]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
+import jax.extend.core as jex_core
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax.interpreters import ad, batching, mlir
 
 from ._relation import Relation
 
@@ -74,12 +75,30 @@ def band_sum(array: jax.Array, reach: tuple[float, float], length: int) -> jax.A
 
 
 def box(log_prob: jax.Array) -> jax.Array:
-    """The factor with value one whose derivatives are those of the probability ("MagicBox").
+    """exp(log_prob - stop_gradient(log_prob)), the "MagicBox" of Foerster et al. (2018).
 
-    A log-prob that is not finite (a probability that is NaN, say) leaves the value alone.
+    Its value is one, whatever the log-prob is, so that only derivatives of log-probs are ever
+    computed; its derivatives are those of the probability, divided by the probability.
     """
-    fixed = lax.stop_gradient(log_prob)
-    return jnp.exp(jnp.where(jnp.isfinite(fixed), log_prob - fixed, 0.0))
+    return box_p.bind(log_prob)
+
+
+# A primitive and no `jax.custom_jvp`: scan drops the rules of those where it splits its body for
+# reverse mode, and with them the second derivative.
+box_p = jex_core.Primitive("box")
+box_p.def_impl(jnp.ones_like)
+box_p.def_abstract_eval(lambda x: x)
+mlir.register_lowering(box_p, mlir.lower_fun(jnp.ones_like, multiple_results=False))
+batching.primitive_batchers[box_p] = lambda args, dims: (box_p.bind(*args), dims[0])
+
+
+def _box_jvp(primals, tangents):
+    value = box_p.bind(*primals)
+    (t,) = tangents
+    return value, t if isinstance(t, ad.Zero) else value * t
+
+
+ad.primitive_jvps[box_p] = _box_jvp
 
 
 def leave_one_out(log_prob: jax.Array, axis: int) -> jax.Array:
