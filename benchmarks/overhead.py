@@ -173,7 +173,12 @@ def run(options: Any) -> list[Row]:
                 ]
                 plain.append(float(np.median(own[1:])))
                 continue
-            ratio = measure(make, units, args, 3 if size > 3_000 else 7)
+            try:
+                ratio = measure(make, units, args, 3 if size > 3_000 else 7)
+            except RecursionError as error:
+                name_size = f"trace {name}, {counted.pop()} equations: jscg / alone"
+                rows.append(Row(name_size, float("inf"), 3.0, note=type(error).__name__))
+                break
             ours.append(ratio.first)
             plain.append(ratio.second)
             note = f"{ratio.first * 1e3:.0f} / {ratio.second * 1e3:.0f} ms"
@@ -183,11 +188,13 @@ def run(options: Any) -> list[Row]:
                     f"trace {name}, {counted[-1]} equations: jscg / alone", ratio, target, note
                 )
             )
-        last = [i for i, n in enumerate(sizes) if n >= 1_000] or list(range(len(sizes)))
+        last = [i for i, n in enumerate(counted) if n >= 900] or list(range(len(counted)))
         each = [counted[i] for i in last]
         if ours:
             slope = exponent(each, [ours[i] for i in last])
-            rows.append(Row(f"trace {name}: exponent with jscg", slope, 1.10, note="from 1,000 on"))
+            rows.append(
+                Row(f"trace {name}: exponent with jscg", slope, 1.10, note=f"from {each[0]:,} on")
+            )
         slope = exponent(each, [plain[i] for i in last])
         per = plain[-1] / counted[-1] * 1e6
         rows.append(Row(f"trace {name}: exponent alone", slope, note=f"{per:.0f} us an equation"))

@@ -7,7 +7,9 @@ as few and as small arrays as possible are weighted.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sys
 from typing import Any
 
 from ._influence import InfluenceMap
@@ -77,6 +79,17 @@ class Shadows:
     inputs: dict[Program, set[int]]
 
 
+@contextlib.contextmanager
+def _deep_recursion(depth: int):
+    """Lets Python follow sums of many terms, each added to the last."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + depth)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 class CostFinder:
     """Finds the cost nodes of one output of a program."""
 
@@ -88,7 +101,8 @@ class CostFinder:
         self.reach_of: dict[int, int] = {}
         self.numbers: dict[Any, int] = {}
         self.kept: list[Influence] = []
-        self.mark_output(program, 0)
+        with _deep_recursion(4 * sum(len(part.eqns) for part in program.walk())):
+            self.mark_output(program, 0)
 
     # What influences a value, whether the branch it stands in is taken included.
 

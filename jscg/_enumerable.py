@@ -54,6 +54,8 @@ def enumerable(
     )
     if size is None or size > estimator.outcomes:
         return f"its support has {size} outcomes"
+    if estimator.only_cheap and not _may_be_aligned(node, cost):
+        return "the cost mixes several of its elements"
     path = _path(node, cost, influence, producers, estimator.only_cheap)
     if isinstance(path, str):
         return path
@@ -74,6 +76,14 @@ def enumerable(
     if elements * math.log(size) > math.log(estimator.outcomes) + 1e-9:
         return f"{elements} elements with {size} outcomes each reach the same cost"
     return Enumeration(node, path, relation, tuple(aligned), size**elements)
+
+
+def _may_be_aligned(node: StochasticNode, cost: CostNode) -> bool:
+    """Quick check: in a loop, the steps before may have mixed what this step has not."""
+    if node.loops:
+        return True
+    sizes = zip(cost.influence[node], node.shape, strict=True)
+    return all(size == 1 or (b is not None and b[1:] == (0, 0)) for b, size in sizes)
 
 
 def _base_shape(node: StochasticNode, name: str, value: Any) -> tuple[int, ...]:

@@ -56,7 +56,19 @@ def _first_alone(eqn, influenced):
     return () if any(influenced[1:]) else (0,)
 
 
-@_register("mul", "dot_general")
+@_register("dot_general")
+def _weighted_sum(eqn, influenced):
+    # Behind a product with a matrix, a term for each of its rows would have to be kept.
+    operands = _bilinear(eqn, influenced)
+    if operands:
+        other = 1 - operands[0]
+        contract, batch = (side[other] for side in eqn.params["dimension_numbers"])
+        if len(contract) + len(batch) < len(eqn.invars[other].aval.shape):
+            return ()
+    return operands
+
+
+@_register("mul")
 def _bilinear(eqn, influenced):
     return (influenced.index(True),) if sum(influenced) == 1 else ()
 

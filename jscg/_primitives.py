@@ -23,6 +23,7 @@ from .draws import FAMILIES
 # `static`, the other keyword arguments; `batch`, for each vmap around it, outermost first, which
 # of (key, *operands) it maps over, always along their leading axis.
 
+MARKS = {"draw", "baseline", "stop_influence"}
 draw_p = jex_core.Primitive("draw")
 
 

@@ -70,7 +70,7 @@ def trace(fun: Callable, options: Options, args: tuple, kwargs: dict, traces: di
         for leaf, owner in zip(leaves, owners, strict=True)
     ]
     static = tuple(
-        None if d else (type(leaf), leaf) for leaf, d in zip(leaves, dynamic, strict=True)
+        _kind(leaf) if d else (type(leaf), leaf) for leaf, d in zip(leaves, dynamic, strict=True)
     )
     key = (options, tree, static)
     try:
@@ -103,10 +103,7 @@ class Traced:
         self.static = [None if d else leaf for leaf, d in zip(leaves, dynamic, strict=True)]
         self.places = [i for i, d in enumerate(dynamic) if d]
         self.active = [
-            owners[i] in for_gradient and jnp.issubdtype(jnp.result_type(leaves[i]), jnp.inexact)
-            if not _is_key(leaves[i])
-            else False
-            for i in self.places
+            owners[i] in for_gradient and _kind(leaves[i]) == "float" for i in self.places
         ]
         self.keys = [i for i in self.places if (owners[i] in keys if keys else _is_key(leaves[i]))]
         if options.num_samples > 1 and not self.keys:
@@ -228,6 +225,13 @@ def warn_if_nothing_is_drawn(plan: Plan) -> None:
             UserWarning,
             stacklevel=6,
         )
+
+
+def _kind(leaf: Any) -> str:
+    """What a dynamic leaf may be used for: "key", "float" or "other"."""
+    if _is_key(leaf):
+        return "key"
+    return "float" if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) else "other"
 
 
 def _is_key(leaf: Any) -> bool:

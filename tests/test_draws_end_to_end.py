@@ -52,7 +52,7 @@ def test_continuous_samplers_keep_the_sample_gradient_of_jax():
     """Where plain `jax.grad` is right, jscg returns it, sample by sample."""
     for name in ["uniform", "normal", "triangular", "multivariate_normal", "laplace"]:
         case = BY_NAME[name]
-        ours = jscg.grad_expectation(case.fun)(case.vector(), KEY)
+        ours = jax.jit(jscg.grad_expectation(case.fun))(case.vector(), KEY)
         np.testing.assert_allclose(ours, jax.grad(case.fun)(case.vector(), KEY), rtol=1e-5)
 
 
@@ -128,8 +128,8 @@ def test_however_it_is_called(fun):
     warm(TH, KEY), warm_sampler(KEY, 0.3), jax.grad(warm)(TH, KEY)
     gradient = jscg.grad_expectation(fun)
     assert_small(z_of(samples(lambda k: gradient(TH, k), KEY, 50_000), exact_gradient()))
-    reference = jscg.grad_expectation(called_as_attributes)(TH, KEY)
-    np.testing.assert_allclose(gradient(TH, KEY), reference, rtol=1e-6)
+    reference = jax.jit(jscg.grad_expectation(called_as_attributes))(TH, KEY)
+    np.testing.assert_allclose(jax.jit(gradient)(TH, KEY), reference, rtol=1e-6)
 
 
 @pytest.mark.parametrize("fun", WAYS, ids=lambda f: f.__name__)
@@ -223,7 +223,7 @@ def test_every_kind_of_key(kind):
 
 
 def test_legacy_and_typed_keys_give_the_same_gradient():
-    gradient = jscg.grad_expectation(called_as_attributes)
+    gradient = jax.jit(jscg.grad_expectation(called_as_attributes))
     legacy, typed_key = gradient(TH, random.PRNGKey(7)), gradient(TH, random.key(7))
     np.testing.assert_array_equal(legacy, typed_key)
 
@@ -257,7 +257,7 @@ def test_double_precision_is_used():
 
 
 def test_single_and_double_precision_in_one_process():
-    gradient = jscg.grad_expectation(called_as_attributes)
+    gradient = jax.jit(jscg.grad_expectation(called_as_attributes))
     single = gradient(jnp.asarray(TH), KEY)
     with jax.enable_x64(True):
         double = gradient(jnp.asarray(TH, jnp.float64), KEY)

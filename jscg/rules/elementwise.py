@@ -6,12 +6,13 @@ from ._registry import CUT, keep, rule, shape_of
 
 _NAMES = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e
-    bitcast_convert_type box cbrt ceil clamp clz complex conj convert_element_type copy copy_p cos cosh
-    digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt igamma igammac igamma_grad_a imag
-    integer_pow is_finite le lgamma log log1p logistic lt max min mul name ne neg nextafter not or
-    polygamma population_count pow real reduce_precision regularized_incomplete_beta rem round
-    rsqrt select_n shift_left shift_right_arithmetic shift_right_logical sign sin sinh sqrt square
-    stop_gradient sub tan tanh xor zeta random_gamma_grad pbroadcast pvary
+    bitcast_convert_type box cbrt ceil clamp clz complex conj convert_element_type copy copy_p
+    cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt igamma igammac
+    igamma_grad_a imag integer_pow is_finite le lgamma log log1p logistic lt max min mul name ne
+    neg nextafter not or polygamma population_count pow real reduce_precision
+    regularized_incomplete_beta rem round rsqrt select_n shift_left shift_right_arithmetic
+    shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor zeta
+    random_gamma_grad pbroadcast pvary
 """
 
 
