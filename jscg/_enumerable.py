@@ -108,6 +108,8 @@ def _path(node, cost, influence, producers, only_cheap) -> list[int] | str:
         if index is None or index in seen or index < node.position:
             continue
         seen.add(index)
+        if only_cheap and not node.loops and eqns[index].primitive.name == "draw":
+            return "another draw depends on it"  # no need to look for the way there
         if only_cheap and len(seen) > LONGEST_CHEAP_PATH:
             return "the way from the draw to the cost is long"
         todo.extend(eqns[index].invars)

@@ -36,6 +36,7 @@ class Frame:
       scope: the log-probs known so far.
       raw: log-probs of its own draws, with all axes.
       extra: terms to add to the result (baselines).
+      sums: sums of log-probs that were made for costs so far.
     """
 
     program: Program
@@ -44,6 +45,24 @@ class Frame:
     scope: Scope
     raw: dict[StochasticNode, jax.Array]
     extra: Any
+    sums: dict[Any, tuple[int, Any, Any]] = dataclasses.field(default_factory=dict)
+
+    def sum(self, parts: list[LogProb], relations: list[Any], shape: tuple[int, ...]) -> Any:
+        """Sums log-probs as they influence a cost; what an earlier cost summed is used again.
+
+        Costs further down are influenced by the same draws and a few more, so that sums of
+        prefixes are shared, and a program with n draws in a row needs n of them and not n^2.
+        """
+        number, total = -1, None
+        for part, relation in zip(parts, relations, strict=True):
+            key = (number, id(part.array), tuple(relation[a] for a in part.axes), shape)
+            if key not in self.sums:
+                laid = part.lay_out(relation, shape)
+                longer = laid if total is None else total + laid
+                # The part is kept as well: its id must not be used again.
+                self.sums[key] = (len(self.sums), longer, part.array)
+            number, total, _ = self.sums[key]
+        return total
 
     def read(self, atom: Any) -> Any:
         """The value of a variable or literal."""

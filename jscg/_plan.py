@@ -134,7 +134,10 @@ def _choose(nodes: list[StochasticNode], choices: Choices) -> dict[StochasticNod
 
 def _weigh(cost, estimators, influence, producers) -> Weight:
     weight = Weight([], [])
-    for node, relation in cost.influence.items():
+    for node in estimators:  # in program order, so that sums of log-probs are shared
+        relation = cost.influence.get(node)
+        if relation is None:
+            continue
         past, current = _steps(node, relation, cost)
         estimator = estimators[node]
         if current:

@@ -212,16 +212,15 @@ class Rewriter:
     def factor(self, frame: Frame, weight: Weight, shape: tuple[int, ...]) -> Any:
         if not weight.scores:
             return None
-        sums: list[Any] = [None, None]
+        parts: tuple[list[LogProb], list[LogProb]] = ([], [])
+        relations: tuple[list[Any], list[Any]] = ([], [])
         for score in weight.scores:
-            parts = [frame.scope.past[loop, score.node] for loop in score.past]
-            if score.current:
-                parts.append(frame.scope.current[score.node])
-            for part in parts:
-                laid = part.lay_out(score.relation, shape)
-                alone = score in weight.others
-                sums[alone] = laid if sums[alone] is None else sums[alone] + laid
-        compared, plain = sums
+            alone = score in weight.others
+            found = [frame.scope.past[loop, score.node] for loop in score.past]
+            found += [frame.scope.current[score.node]] if score.current else []
+            parts[alone].extend(found)
+            relations[alone].extend([score.relation] * len(found))
+        compared, plain = (frame.sum(p, r, shape) for p, r in zip(parts, relations, strict=True))
         out = None if plain is None else box(plain)
         if compared is not None:
             full = [
