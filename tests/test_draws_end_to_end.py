@@ -14,7 +14,7 @@ import pytest
 from jax import random
 from jax.nn import sigmoid
 from jax.random import bernoulli, categorical
-from oracle import assert_case, assert_honest, assert_small, samples, truth, z_of
+from oracle import assert_case, assert_small, samples, truth, z_of
 from programs import CONTINUOUS, DISCRETE
 
 import jscg
@@ -25,27 +25,14 @@ BY_NAME = {case.name: case for case in DISCRETE + CONTINUOUS}
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module", params=DISCRETE, ids=str)
-def discrete(request):
-    """One program; module-scoped, so that its tests run next to each other."""
-    return request.param
-
-
-def test_the_oracle_is_right_and_a_missing_score_term_would_show(discrete):
-    assert_honest(discrete, KEY)
-
-
-def test_discrete_sampler(discrete):
-    assert_case(discrete, KEY)
-
-
-def test_discrete_sampler_with_the_plain_score_function(discrete):
-    assert_case(discrete, KEY, order=1, estimators=SCORE)
+@pytest.mark.parametrize("case", DISCRETE, ids=str)
+def test_discrete_sampler(case):
+    assert_case(case, KEY, {"default": None, "score": SCORE})
 
 
 @pytest.mark.parametrize("case", CONTINUOUS, ids=str)
 def test_continuous_sampler(case):
-    assert_case(case, KEY)
+    assert_case(case, KEY, {"default": None})
 
 
 def test_continuous_samplers_keep_the_sample_gradient_of_jax():
