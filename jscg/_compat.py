@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.extend.core as jex_core
 from jax.extend import source_info_util
 
 JAX_GE_0_11_0 = jax.__version_info__ >= (0, 11, 0)
@@ -26,12 +25,6 @@ def open_jaxpr(jaxpr: Any) -> tuple[Any, list[Any]]:
     """Returns (jaxpr, consts) of an equation's sub-jaxpr, closed or not."""
     # Up to 0.10 ClosedJaxpr and Jaxpr are two classes; from 0.11 on they are one.
     return getattr(jaxpr, "jaxpr", jaxpr), list(getattr(jaxpr, "consts", ()))
-
-
-def new_jaxpr(invars, outvars, eqns) -> Any:
-    """Builds an open jaxpr without constants."""
-    effects = frozenset().union(*(eqn.effects for eqn in eqns)) if eqns else frozenset()
-    return jex_core.Jaxpr((), list(invars), list(outvars), list(eqns), effects)
 
 
 def bind(eqn: Any, *args: Any) -> list[Any]:
