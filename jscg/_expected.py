@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from ._compat import bind
 from ._costs import CostNode
@@ -47,41 +50,42 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
         if not rest:
             return at(drawn)
         first, *others = rest
-        values, probs = outcomes(rw, frame, first)
-
-        def term(x, p):
+        terms = []
+        for x, p in outcomes(rw, frame, first):
             weight = p.lay_out(first.relation, shape).astype(cost.atom.aval.dtype)
-            inner = over(others, drawn | {first.node.var: x})
-            # An impossible outcome adds nothing, not even 0 * inf.
-            return weight * jnp.where((weight == 0) & ~jnp.isfinite(inner), 0, inner)
-
-        terms = [term(x, LogProb(p, probs.axes)) for x, p in zip(values, probs.array, strict=True)]
+            terms.append(product(weight, over(others, drawn | {first.node.var: x})))
         return functools.reduce(jnp.add, terms)
 
     return over(enumerations, {})
 
 
-def outcomes(rw: Any, frame: Frame, e: Enumeration) -> tuple[list[Any], LogProb]:
-    """The joint outcomes of a draw, and their probabilities on its aligned axes."""
+def product(prob: jax.Array, value: jax.Array) -> jax.Array:
+    """Their product; an impossible outcome adds nothing, not even 0 * inf."""
+    counts = (prob != 0) | jnp.isfinite(value)
+    return prob * lax.select(counts, value, jnp.zeros_like(value))
+
+
+def outcomes(rw: Any, frame: Frame, e: Enumeration) -> list[tuple[Any, LogProb]]:
+    """The joint outcomes of a draw, each with its probability on the draw's aligned axes."""
     node = e.node
-    values, probs = rw.scorers[node].support(frame.read)
-    mixed = [a for a in range(len(node.shape)) if a not in e.aligned]
-    sizes = [node.shape[a] for a in mixed]
-    count = int(np.prod(sizes, dtype=int))
-    if len(e.aligned) == len(node.shape):  # one outcome for each element: no joint ones
-        axes = tuple(len(node.loops) + a for a in e.aligned)
-        drawn = [jnp.full(node.var.aval.shape, v, node.var.aval.dtype) for v in values]
-        return drawn, LogProb(probs, axes)
-    ways = np.array(list(itertools.product(range(len(values)), repeat=count)), int)
-    probs = jnp.moveaxis(probs, [1 + a for a in mixed], range(-len(mixed), 0))
-    probs = probs.reshape(*probs.shape[: 1 + len(e.aligned)], count)
-    joint = functools.reduce(jnp.multiply, [probs[ways[:, m], ..., m] for m in range(count)])
+    if node not in frame.supports:
+        frame.supports[node] = rw.scorers[node].support(frame.read)
+    values, probs = frame.supports[node]
+    shape, dtype = node.shape, node.var.aval.dtype
     axes = tuple(len(node.loops) + a for a in e.aligned)
-    small = [1 if a in e.aligned else node.shape[a] for a in range(len(node.shape))]
-    drawn = [
-        jnp.broadcast_to(values[way].reshape(small), node.var.aval.shape).astype(
-            node.var.aval.dtype
-        )
-        for way in ways
+    if len(e.aligned) == len(shape):  # one outcome for each element: no joint ones
+        return [
+            (jnp.full(shape, v, dtype), LogProb(p, axes))
+            for v, p in zip(values, probs, strict=True)
+        ]
+    mixed = [a for a in range(len(shape)) if a not in e.aligned]
+    small = [1 if a in e.aligned else n for a, n in enumerate(shape)]
+    count = math.prod(small)
+    ways = np.array(list(itertools.product(range(len(values)), repeat=count)), int)
+    table = jnp.moveaxis(jnp.stack(probs), [1 + a for a in mixed], range(-len(mixed), 0))
+    table = table.reshape(*table.shape[: 1 + len(axes)], count)
+    joint = functools.reduce(jnp.multiply, [table[ways[:, m], ..., m] for m in range(count)])
+    return [
+        (jnp.broadcast_to(values[way].reshape(small).astype(dtype), shape), LogProb(p, axes))
+        for way, p in zip(ways, joint, strict=True)
     ]
-    return drawn, LogProb(joint, axes)

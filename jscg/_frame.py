@@ -37,6 +37,7 @@ class Frame:
       raw: log-probs of its own draws, with all axes.
       extra: terms to add to the result (baselines).
       sums: sums of log-probs that were made for costs so far.
+      supports: of the draws that were enumerated so far, the outcomes and their probabilities.
     """
 
     program: Program
@@ -46,6 +47,7 @@ class Frame:
     raw: dict[StochasticNode, jax.Array]
     extra: Any
     sums: dict[Any, tuple[int, Any, Any]] = dataclasses.field(default_factory=dict)
+    supports: dict[StochasticNode, Any] = dataclasses.field(default_factory=dict)
 
     def sum(self, parts: list[LogProb], relations: list[Any], shape: tuple[int, ...]) -> Any:
         """Sums log-probs as they influence a cost; what an earlier cost summed is used again.

@@ -183,7 +183,8 @@ def imports(rw: Any, frame: Frame, body: Program):
         for axis, reach in wish.items():
             log_prob = frame.scope.current[node]
             if axis in log_prob.axes:
-                steps[node] = log_prob.band(axis, reach, body.loop.length)
+                others = [a for a in log_prob.axes if a != axis]
+                steps[node] = log_prob.order([axis, *others]).band(axis, reach, body.loop.length)
                 del rest[node]
     return steps, Scope(rest, frame.scope.past)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ._compat import bind
 from ._nodes import StochasticNode
@@ -143,8 +144,8 @@ class Scorer:
             fun = jax.vmap(fun, in_axes=axes)
         return jnp.broadcast_to(fun(x, *values), self.node.shape).astype(self.dtype)
 
-    def support(self, read: Callable[[Any], Any]) -> tuple[jax.Array, jax.Array]:
-        """The K outcomes, and their probabilities of shape (K, *shape of the draw)."""
+    def support(self, read: Callable[[Any], Any]) -> tuple[np.ndarray, list[jax.Array]]:
+        """The outcomes, and the probability of each, of the draw's shape."""
         rule, static = self.node.rule, dict(self.node.eqn.params["static"])
         fixed, names, values, mapped = self._values(read)
 
@@ -156,15 +157,15 @@ class Scorer:
             axes = tuple(0 if m[level] else None for m in mapped)
             fun = _map_support(fun, axes)
         outcomes, probs = fun(*values)
-        return outcomes, jnp.broadcast_to(probs, (len(outcomes), *self.node.shape))
+        return outcomes, [jnp.broadcast_to(p, self.node.shape) for p in probs]
 
 
 def _map_support(fun, axes):
     if any(a == 0 for a in axes):
-        return jax.vmap(fun, in_axes=axes, out_axes=(None, 1))
+        return jax.vmap(fun, in_axes=axes, out_axes=(None, 0))
 
     def unmapped(*operands):
         outcomes, probs = fun(*operands)
-        return outcomes, probs[:, None]
+        return outcomes, [p[None] for p in probs]
 
     return unmapped

@@ -34,10 +34,13 @@ class LogProb(NamedTuple):
         return LogProb(jnp.sum(self.array, gone), tuple(a for a in self.axes if a in wanted))
 
     def band(self, axis: int, reach: tuple[float, float], length: int) -> LogProb:
-        """Moves an axis to the front, index i of it summing indices i+lo .. i+hi."""
-        place = self.axes.index(axis)
-        array = band_sum(jnp.moveaxis(self.array, place, 0), reach, length)
-        return LogProb(array, (axis, *(a for a in self.axes if a != axis)))
+        """Gives an axis another length, index i of it summing indices i+lo .. i+hi."""
+        return LogProb(band_sum(self.array, self.axes.index(axis), reach, length), self.axes)
+
+    def order(self, axes: Iterable[int]) -> LogProb:
+        """Puts its axes in this order."""
+        axes = tuple(axes)
+        return LogProb(jnp.transpose(self.array, [self.axes.index(a) for a in axes]), axes)
 
     def lay_out(self, relation: Relation, shape: tuple[int, ...]) -> jax.Array:
         """Sums what influences each element of a cost, in a shape that broadcasts to `shape`."""
@@ -47,31 +50,33 @@ class LogProb(NamedTuple):
             if b is not None and isinstance(b[0], int) and b[0] not in places:
                 places[b[0]] = axis
         out = self.keep(places.values())
-        for place in sorted(places, reverse=True):  # each goes to the front: ends up sorted
-            axis = places[place]
+        for place, axis in places.items():
             b = relation[axis]
             assert b is not None
             out = out.band(axis, b[1:], shape[place])
+        out = out.order(places[place] for place in sorted(places))
         return out.array.reshape([shape[i] if i in places else 1 for i in range(len(shape))])
 
 
-def band_sum(array: jax.Array, reach: tuple[float, float], length: int) -> jax.Array:
-    """out[i] = sum of array[i+lo .. i+hi] along the leading axis, for i < length."""
+def band_sum(array: jax.Array, axis: int, reach: tuple[float, float], length: int) -> jax.Array:
+    """out[i] = sum of array[i+lo .. i+hi] along an axis, for i < length."""
     lo, hi = reach
-    size = array.shape[0]
+    size = array.shape[axis]
     if (lo, hi) == (0, 0) and size == length:
         return array
+    array = jnp.moveaxis(array, axis, 0)
     steps = np.arange(length)
     start = np.clip(steps + lo, 0, size).astype(int)
     stop = np.clip(steps + hi + 1, 0, size).astype(int)
     stop = np.maximum(start, stop)
     zero = jnp.zeros_like(array[:1])
     if lo == hi:  # a shift
-        padded = jnp.concatenate([array, zero])
-        return padded[np.where(start < stop, start, size)]
-    total = jnp.concatenate([zero, jnp.cumsum(array, 0)])
-    out = total[stop]
-    return out - total[start] if start.any() else out
+        out = jnp.concatenate([array, zero])[np.where(start < stop, start, size)]
+    else:
+        total = jnp.concatenate([zero, jnp.cumsum(array, 0)])
+        out = total[stop]
+        out = out - total[start] if start.any() else out
+    return jnp.moveaxis(out, 0, axis)
 
 
 def box(log_prob: jax.Array) -> jax.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jscg.draws._numerics import at_least_float32, xlogy
@@ -37,8 +38,8 @@ def class_log_prob(x: jax.Array, **parameter: jax.Array) -> jax.Array:
 
 def class_support(
     shape: tuple[int, ...] | None, **parameter: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The classes 0 to K - 1, and their probabilities, of shape (K, *shape)."""
+) -> tuple[np.ndarray, list[jax.Array]]:
+    """The classes 0 to K - 1, and the probability of each, of that shape."""
     if "logits" in parameter:
         _, weights, total = _shifted_exp(at_least_float32(parameter["logits"]))
     else:
@@ -47,4 +48,4 @@ def class_support(
     batch = weights.shape[:-1] if shape is None else tuple(shape)
     classes = weights.shape[-1]
     probs = jnp.broadcast_to(weights / total, (*batch, classes))
-    return jnp.arange(classes), jnp.moveaxis(probs, -1, 0)
+    return np.arange(classes, dtype=jnp.result_type(int)), [probs[..., i] for i in range(classes)]

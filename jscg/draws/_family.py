@@ -59,7 +59,8 @@ class Family:
         forms: `{("p", "logistic"): "logits"}` says that where `p` is known to be `logistic(z)`,
             `log_prob` and `support` take `logits=z` in place of `p`.
         support: `support(static, **operands)` gives `(values, probs)`: the K possible values of
-            one outcome, and their probabilities, of shape `(K, *batch)`. None: too many.
+            one outcome, a NumPy array, and the probability of each, K arrays of the batch shape.
+            None: too many.
         event_ndim: trailing axes of the draw that are one joint outcome.
         operand_axes: `operand_axes(name, operand_ndim, out_ndim, static)`, for each axis of the
             operand the axis of the draw that it is aligned with (where the operand has size 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -25,7 +26,7 @@ def log_prob(
 
 def support(
     static: Static, *, p: ArrayLike = 0.5, logits: ArrayLike | None = None
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[np.ndarray, list[jax.Array]]:
     """False and True, and 1 - p and p, or logistic(-logits) and logistic(logits)."""
     if logits is not None:
         z = at_least_float32(logits)
@@ -35,7 +36,7 @@ def support(
         pair = (1 - p, p)
     shape = static.get("shape")
     batch = pair[1].shape if shape is None else tuple(shape)
-    return jnp.array([False, True]), jnp.stack([jnp.broadcast_to(q, batch) for q in pair])
+    return np.array([False, True]), [jnp.broadcast_to(q, batch) for q in pair]
 
 
 def support_size(static: Static, **shapes: tuple[int, ...]) -> int:

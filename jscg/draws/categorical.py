@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jscg.draws._classes import class_log_prob, class_support
@@ -31,7 +32,7 @@ def log_prob(x: jax.Array, static: Static, **parameter: ArrayLike) -> jax.Array:
     return class_log_prob(x, **_classes_last(static, parameter))
 
 
-def support(static: Static, **parameter: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def support(static: Static, **parameter: ArrayLike) -> tuple[np.ndarray, list[jax.Array]]:
     """The classes 0 to K - 1 and their probabilities.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jscg.draws._classes import class_log_prob, class_support
@@ -43,7 +44,7 @@ def log_prob(
 
 def support(
     static: Static, *, p: ArrayLike | None = None, logits: ArrayLike | None = None
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[np.ndarray, list[jax.Array]]:
     """The indices 0 to n - 1 and their probabilities.
 
     Raises:
