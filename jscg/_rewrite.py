@@ -6,6 +6,7 @@ issued anew (see `_regions`).
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -24,7 +25,7 @@ from ._primitives import MARKS, replay
 from ._program import CUSTOM, Literal, Program
 from ._regions import region
 from ._scores import Scorer
-from ._weights import LogProb, box, leave_one_out
+from ._weights import LogProb, box
 
 
 class Rewriter:
@@ -210,27 +211,17 @@ class Rewriter:
         return value * factor.astype(value.dtype)
 
     def factor(self, frame: Frame, weight: Weight, shape: tuple[int, ...]) -> Any:
-        if not weight.scores:
-            return None
-        parts: tuple[list[LogProb], list[LogProb]] = ([], [])
-        relations: tuple[list[Any], list[Any]] = ([], [])
-        for score in weight.scores:
-            alone = score in weight.others
-            found = [frame.scope.past[loop, score.node] for loop in score.past]
-            found += [frame.scope.current[score.node]] if score.current else []
-            parts[alone].extend(found)
-            relations[alone].extend([score.relation] * len(found))
-        compared, plain = (frame.sum(p, r, shape) for p, r in zip(parts, relations, strict=True))
-        out = None if plain is None else box(plain)
-        if compared is not None:
-            full = [
-                n if i == weight.leave_one_out else m
-                for i, (n, m) in enumerate(zip(shape, compared.shape, strict=True))
-            ]
-            assert weight.leave_one_out is not None
-            each = leave_one_out(jnp.broadcast_to(compared, full), weight.leave_one_out)
-            out = each if out is None else out * each
-        return out
+        compared = [s for s in weight.scores if s not in weight.others]
+        made = []
+        for scores, axis in ((compared, weight.leave_one_out), (weight.others, None)):
+            parts = []
+            for score in scores:
+                found = [frame.scope.past[loop, score.node] for loop in score.past]
+                found += [frame.scope.current[score.node]] if score.current else []
+                parts += [(part, score.relation) for part in found]
+            if parts:
+                made.append(frame.weight(parts, shape, axis))
+        return functools.reduce(jnp.multiply, made) if made else None
 
 
 def _variables(atoms) -> list[Any]:
