@@ -20,11 +20,19 @@ from ._primitives import MARKS, replay
 from ._program import Literal
 from ._weights import LogProb
 
+SUMS_AND_PRODUCTS = {
+    *("add", "add_any", "sub", "neg", "mul", "square", "reduce_sum", "dot_general"),
+    *("broadcast_in_dim", "reshape", "squeeze", "transpose", "copy", "name"),
+}
+
 
 def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumeration]) -> Any:
     """The expectation of a cost over the draws that are enumerated."""
     path = sorted({i for e in enumerations for i in e.path})
     shape = tuple(cost.atom.aval.shape)
+    times = jnp.multiply
+    if not all(polynomial(frame.program.eqns[i]) for i in path):
+        times = finite_product
 
     def at(drawn: dict[Any, Any]) -> Any:
         env = dict(drawn)
@@ -53,13 +61,24 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
         terms = []
         for x, p in outcomes(rw, frame, first):
             weight = p.lay_out(first.relation, shape).astype(cost.atom.aval.dtype)
-            terms.append(product(weight, over(others, drawn | {first.node.var: x})))
+            terms.append(times(weight, over(others, drawn | {first.node.var: x})))
         return functools.reduce(jnp.add, terms)
 
     return over(enumerations, {})
 
 
-def product(prob: jax.Array, value: jax.Array) -> jax.Array:
+def polynomial(eqn: Any) -> bool:
+    """Whether a result is as finite as the operands.
+
+    A cost that only such equations make of a draw is finite for all of its outcomes or for none.
+    """
+    if eqn.primitive.name == "convert_element_type":
+        kinds = [v.aval.dtype for v in (*eqn.outvars, *eqn.invars)]
+        return jnp.issubdtype(kinds[0], jnp.inexact) or not jnp.issubdtype(kinds[1], jnp.inexact)
+    return eqn.primitive.name in SUMS_AND_PRODUCTS | MARKS - {"draw"}
+
+
+def finite_product(prob: jax.Array, value: jax.Array) -> jax.Array:
     """Their product; an impossible outcome adds nothing, not even 0 * inf."""
     counts = (prob != 0) | jnp.isfinite(value)
     return prob * lax.select(counts, value, jnp.zeros_like(value))

@@ -17,8 +17,8 @@ def log_prob(
 ) -> jax.Array:
     """Computes x log p + (1 - x) log(1 - p), or -softplus((1 - 2 x) logits)."""
     if logits is not None:
-        z = at_least_float32(logits)
-        return -softplus(jnp.where(x, -z, z))
+        z = jnp.broadcast_to(at_least_float32(logits), jnp.shape(x))
+        return -softplus(lax.select(jnp.asarray(x, bool), -z, z))
     p = at_least_float32(p)
     x = constant(x, p)
     return xlogy(x, p) + xlog1my(1 - x, p)
