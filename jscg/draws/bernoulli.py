@@ -18,10 +18,23 @@ def log_prob(
     """Computes x log p + (1 - x) log(1 - p), or -softplus((1 - 2 x) logits)."""
     if logits is not None:
         z = jnp.broadcast_to(at_least_float32(logits), jnp.shape(x))
-        return -softplus(lax.select(jnp.asarray(x, bool), -z, z))
+        return _log_prob_at_logits(jnp.asarray(x, bool), z)
     p = at_least_float32(p)
     x = constant(x, p)
     return xlogy(x, p) + xlog1my(1 - x, p)
+
+
+@jax.custom_jvp
+def _log_prob_at_logits(x: jax.Array, z: jax.Array) -> jax.Array:
+    return -softplus(lax.select(x, -z, z))
+
+
+@_log_prob_at_logits.defjvp
+def _log_prob_at_logits_jvp(primals, tangents):
+    (x, z), (_, dz) = primals, tangents
+    # Of what the sampler and the support compute as well.
+    score = lax.select(x, lax.logistic(-z), -lax.logistic(z))
+    return _log_prob_at_logits(x, z), score * dz
 
 
 def support(
