@@ -98,6 +98,26 @@ def test_leave_one_out_equals_the_formula():
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_costs_of_all_shapes_share_one_baseline_of_their_examples():
+    """Examples stand on the only axis of one cost, the first of another, the last of a third."""
+    a, b, c = random.normal(KEY, (4,)), random.normal(KEY, (4, 3)), random.normal(KEY, (4, 4))
+    logits = jnp.linspace(-1.0, 1.0, 4)
+
+    def fun(logits, key):
+        x = random.bernoulli(key, sigmoid(logits)).astype(float)
+        return a @ jnp.sin(x) + jnp.sum(b * jnp.cos(x)[:, None]) + jnp.sum(c * jnp.exp(x))
+
+    def by_hand(logits, key):
+        x = random.bernoulli(key, sigmoid(logits)).astype(float)
+        q = a * jnp.sin(x) + jnp.sum(b, 1) * jnp.cos(x) + jnp.sum(c, 0) * jnp.exp(x)
+        return (x - sigmoid(logits)) * (q - (jnp.sum(q) - q) / 3)
+
+    keys = random.split(KEY, 50)
+    g = jscg.grad_expectation(fun, estimators=LEAVE_ONE_OUT)
+    ours, theirs = (jax.jit(jax.vmap(h, (None, 0)))(logits, keys) for h in (g, by_hand))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 def learn(size, reduce=jnp.mean, steps=300):
     """Learns a constant baseline at fixed logits; returns it."""
 

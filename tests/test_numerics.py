@@ -1,5 +1,7 @@
 """Scores where probabilities round to 0 or 1, at kinks, and in low precision."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,3 +134,20 @@ def test_impossible_outcome_with_an_infinite_cost():
 
     value, _ = jscg.value_and_grad_expectation(fun)(jnp.float32(0.0), KEY)
     assert value == 0.0
+
+
+def test_impossible_outcomes_of_a_cost_that_is_chosen_by_the_draw():
+    """A unit that is switched off adds nothing of its infinite cost, to no derivative."""
+    logits, costs = jnp.array([-jnp.inf, 0.0, 1.0]), jnp.array([jnp.inf, 1.0, 1.0])
+
+    def fun(logits, key):
+        x = random.bernoulli(key, sigmoid(logits))
+        return jnp.sum(jnp.where(x, costs, 2.0)) + jnp.sum((x - 3.0) ** 2)
+
+    def exact(logits):
+        p = sigmoid(logits[1:])
+        return 11.0 + jnp.sum(p * 5.0 + (1 - p) * 11.0)
+
+    surrogate = functools.partial(jscg.surrogate(fun), key=KEY)
+    for f in (lambda f: f, jax.grad, jax.jacfwd, jax.hessian):
+        np.testing.assert_allclose(f(surrogate)(logits), f(exact)(logits), rtol=1e-5)
