@@ -107,8 +107,7 @@ ad.primitive_jvps[box_p] = _box_jvp
 
 
 def leave_one_out(log_prob: jax.Array, axis: int) -> jax.Array:
-    """Box + 1 - (mean of the others' boxes along `axis`)."""
+    """1 + box - (mean of the others' boxes along `axis`), which is (n box - sum) / (n - 1) + 1."""
     each = box(log_prob)
     n = each.shape[axis]
-    others = (jnp.sum(each, axis, keepdims=True) - each) / (n - 1)
-    return each + 1.0 - others
+    return (n * each - jnp.sum(each, axis, keepdims=True)) / (n - 1) + 1.0
