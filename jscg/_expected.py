@@ -18,18 +18,16 @@ from ._enumerable import Enumeration
 from ._frame import Frame
 from ._primitives import MARKS, replay
 from ._program import Literal
+from ._uniform import MOVES, Uniform, fold
 from ._weights import LogProb
 
-SUMS_AND_PRODUCTS = {
-    *("add", "add_any", "sub", "neg", "mul", "square", "reduce_sum", "dot_general"),
-    *("broadcast_in_dim", "reshape", "squeeze", "transpose", "copy", "name"),
-}
+SUMS_AND_PRODUCTS = {"add", "add_any", "sub", "neg", "mul", "square", "reduce_sum", "dot_general"}
 
 
 def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumeration]) -> Any:
     """The expectation of a cost over the draws that are enumerated."""
     path = sorted({i for e in enumerations for i in e.path})
-    shape = tuple(cost.atom.aval.shape)
+    shape, dtype = tuple(cost.atom.aval.shape), cost.atom.aval.dtype
     times = jnp.multiply
     if not all(polynomial(frame.program.eqns[i]) for i in path):
         times = finite_product
@@ -38,13 +36,19 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
         env = dict(drawn)
 
         def read(atom):
-            return (
-                env[atom] if not isinstance(atom, Literal) and atom in env else (frame.read(atom))
-            )
+            return env[atom] if not isinstance(atom, Literal) and atom in env else frame.read(atom)
+
+        def filled(atom):
+            value = read(atom)
+            return value.fill(atom.aval.shape) if isinstance(value, Uniform) else value
 
         for index in path:
             eqn = frame.program.eqns[index]
-            args = [read(v) for v in eqn.invars]
+            folded = fold(eqn, [read(v) for v in eqn.invars])
+            if folded is not None:
+                env[eqn.outvars[0]] = folded
+                continue
+            args = [filled(v) for v in eqn.invars]
             if eqn.primitive.name == "draw":
                 outs = [replay(*args, **eqn.params)]
             elif eqn.primitive.name in MARKS:
@@ -52,19 +56,25 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
             else:
                 outs = bind(eqn, *args)
             env.update(zip(eqn.outvars, outs, strict=True))
-        return read(cost.atom)
+        value = read(cost.atom)
+        zero = isinstance(value, Uniform) and value.number == 0
+        return None if zero else filled(cost.atom)
 
     def over(rest: list[Enumeration], drawn: dict[Any, Any]) -> Any:
+        """The expectation over the draws that are left; None where it is zero."""
         if not rest:
             return at(drawn)
         first, *others = rest
         terms = []
         for x, p in outcomes(rw, frame, first):
-            weight = p.lay_out(first.relation, shape).astype(cost.atom.aval.dtype)
-            terms.append(times(weight, over(others, drawn | {first.node.var: x})))
-        return functools.reduce(jnp.add, terms)
+            value = over(others, drawn | {first.node.var: x})
+            if value is not None:
+                weight = p.lay_out(first.relation, shape).astype(dtype)
+                terms.append(times(weight, value))
+        return functools.reduce(jnp.add, terms) if terms else None
 
-    return over(enumerations, {})
+    total = over(enumerations, {})
+    return jnp.zeros(shape, dtype) if total is None else total
 
 
 def polynomial(eqn: Any) -> bool:
@@ -75,7 +85,7 @@ def polynomial(eqn: Any) -> bool:
     if eqn.primitive.name == "convert_element_type":
         kinds = [v.aval.dtype for v in (*eqn.outvars, *eqn.invars)]
         return jnp.issubdtype(kinds[0], jnp.inexact) or not jnp.issubdtype(kinds[1], jnp.inexact)
-    return eqn.primitive.name in SUMS_AND_PRODUCTS | MARKS - {"draw"}
+    return eqn.primitive.name in SUMS_AND_PRODUCTS | MOVES
 
 
 def finite_product(prob: jax.Array, value: jax.Array) -> jax.Array:
@@ -94,8 +104,7 @@ def outcomes(rw: Any, frame: Frame, e: Enumeration) -> list[tuple[Any, LogProb]]
     axes = tuple(len(node.loops) + a for a in e.aligned)
     if len(e.aligned) == len(shape):  # one outcome for each element: no joint ones
         return [
-            (jnp.full(shape, v, dtype), LogProb(p, axes))
-            for v, p in zip(values, probs, strict=True)
+            (Uniform(v), LogProb(p, axes)) for v, p in zip(values.astype(dtype), probs, strict=True)
         ]
     mixed = [a for a in range(len(shape)) if a not in e.aligned]
     small = [1 if a in e.aligned else n for a, n in enumerate(shape)]
