@@ -7,6 +7,7 @@ as few and as small arrays as possible are weighted.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import sys
@@ -118,10 +119,13 @@ class CostFinder:
     def reach(self, influence: Influence) -> int:
         """How finely a value is influenced, whatever its axes are called, as a number."""
         if id(influence) not in self.reach_of:
-            bands = frozenset(
-                (node, tuple(None if b is None else b[1:] for b in relation))
-                for node, relation in influence.items()
-            )
+            related = collections.defaultdict(list)  # often all in the same way
+            for node, relation in influence.items():
+                related[relation].append(node)
+            alike = collections.defaultdict(set)
+            for relation, nodes in related.items():
+                alike[tuple(None if b is None else b[1:] for b in relation)].update(nodes)
+            bands = frozenset((b, frozenset(nodes)) for b, nodes in alike.items())
             self.reach_of[id(influence)] = self.numbers.setdefault(bands, len(self.numbers))
             self.kept.append(influence)  # or its id might be used again
         return self.reach_of[id(influence)]

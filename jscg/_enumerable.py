@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import math
 from typing import Any
 
@@ -36,6 +37,22 @@ class Enumeration:
     outcomes: int
 
 
+def never_enumerable(
+    node: StochasticNode, relation: Relation, program: Program, estimator: Estimator
+) -> str | None:
+    """Why no cost of a program that has this relation to a draw is enumerated, if so."""
+    if estimator.outcomes == 0 or node.rule.support is None:
+        return "its support is not a small finite set"
+    if node.program is not program:
+        return "a loop or branch stands between the draw and a cost"
+    if estimator.only_cheap and not _may_be_aligned(node, relation):
+        return "the cost mixes several of its elements"
+    size = _support_size(node)
+    if size is None or size > estimator.outcomes:
+        return f"its support has {size} outcomes"
+    return None
+
+
 def enumerable(
     node: StochasticNode,
     cost: CostNode,
@@ -43,19 +60,12 @@ def enumerable(
     influence: InfluenceMap,
     producers: dict[Any, int],
 ) -> Enumeration | str:
-    """Plans the enumeration of a draw for one cost, or tells why there is none."""
-    if estimator.outcomes == 0 or node.rule.support is None:
-        return "its support is not a small finite set"
-    if node.program is not cost.program or isinstance(cost.atom, Literal):
+    """Plans the enumeration of a draw for one cost, or tells why there is none.
+
+    What `never_enumerable` tells is not asked again.
+    """
+    if isinstance(cost.atom, Literal):
         return "a loop or branch stands between the draw and a cost"
-    size = node.rule.support_size(
-        dict(node.eqn.params["static"]),
-        **{n: _base_shape(node, n, v) for n, v in node.operands().items()},
-    )
-    if size is None or size > estimator.outcomes:
-        return f"its support has {size} outcomes"
-    if estimator.only_cheap and not _may_be_aligned(node, cost):
-        return "the cost mixes several of its elements"
     path = _path(node, cost, influence, producers, estimator.only_cheap)
     if isinstance(path, str):
         return path
@@ -73,17 +83,58 @@ def enumerable(
     elements = math.prod(n for axis, n in enumerate(shape) if axis not in aligned)
     if estimator.only_cheap and elements != 1:
         return "the cost mixes several of its elements"
+    size = _support_size(node)
+    assert size is not None
     if elements * math.log(size) > math.log(estimator.outcomes) + 1e-9:
         return f"{elements} elements with {size} outcomes each reach the same cost"
     return Enumeration(node, path, relation, tuple(aligned), size**elements)
 
 
-def _may_be_aligned(node: StochasticNode, cost: CostNode) -> bool:
+def behind_draws(
+    cost: CostNode, influence: InfluenceMap, producers: dict[Any, int]
+) -> set[StochasticNode]:
+    """Draws, in no loop, that reach a cost through another draw: found for all in one walk back.
+
+    The walk ends after some equations: a draw that is not among them may still be one.
+    """
+    program, found = cost.program, set()
+    if program.loops or cost.atom not in producers:
+        return found
+    # For the variables to follow, the draws that reach the cost by them; the last one made first.
+    reaching = {cost.atom: set(cost.influence)}
+    todo = [-producers[cost.atom]]
+    for _ in range(LONGEST_CHEAP_PATH):
+        if not todo:
+            break
+        eqn = program.eqns[-heapq.heappop(todo)]
+        here = set().union(*(reaching.pop(v, ()) for v in eqn.outvars)) - found
+        if eqn.primitive.name == "draw":
+            found |= here - {influence.scored.get(eqn.outvars[0])}
+            continue
+        for atom in eqn.invars:
+            through = here & influence[atom].keys()
+            if not through or atom not in producers:
+                continue
+            if -producers[atom] not in todo:
+                heapq.heappush(todo, -producers[atom])
+            reaching[atom] = reaching.get(atom, set()) | through
+    return found
+
+
+def _may_be_aligned(node: StochasticNode, relation: Relation) -> bool:
     """Quick check: in a loop, the steps before may have mixed what this step has not."""
     if node.loops:
         return True
-    sizes = zip(cost.influence[node], node.shape, strict=True)
+    sizes = zip(relation, node.shape, strict=True)
     return all(size == 1 or (b is not None and b[1:] == (0, 0)) for b, size in sizes)
+
+
+def _support_size(node: StochasticNode) -> int | None:
+    """The number of outcomes of one element; None: too many."""
+    return node.rule.support_size(
+        dict(node.eqn.params["static"]),
+        **{n: _base_shape(node, n, v) for n, v in node.operands().items()},
+    )
 
 
 def _base_shape(node: StochasticNode, name: str, value: Any) -> tuple[int, ...]:
@@ -108,8 +159,6 @@ def _path(node, cost, influence, producers, only_cheap) -> list[int] | str:
         if index is None or index in seen or index < node.position:
             continue
         seen.add(index)
-        if only_cheap and not node.loops and eqns[index].primitive.name == "draw":
-            return "another draw depends on it"  # no need to look for the way there
         if only_cheap and len(seen) > LONGEST_CHEAP_PATH:
             return "the way from the draw to the cost is long"
         todo.extend(eqns[index].invars)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from ._nodes import StochasticNode
+from ._plan import Score
 from ._program import Literal, Program
 from ._relation import Relation
 from ._weights import LogProb, box, leave_one_out
@@ -26,6 +28,19 @@ class Scope:
     past: dict[tuple[Any, StochasticNode], LogProb]
 
 
+@dataclasses.dataclass(eq=False)
+class Term:
+    """What one draw adds to a sum of log-probs.
+
+    Attributes:
+      parts: its log-probs, of past and present steps.
+      relation: how they influence the sum.
+    """
+
+    parts: list[LogProb]
+    relation: Relation
+
+
 @dataclasses.dataclass
 class Frame:
     """One program being run.
@@ -37,7 +52,11 @@ class Frame:
       scope: the log-probs known so far.
       raw: log-probs of its own draws, with all axes.
       extra: terms to add to the result (baselines).
-      sums: sums of log-probs that were made for costs so far.
+      aligned: for each score, the axes of costs along which it differs.
+      terms: for axes of a cost, what each score adds to its sum of log-probs.
+      distinct_terms: those of all scores and axes.
+      sums: sums that were made for costs so far, by shape; then by term, each with the sum up to
+        there and the same again for longer sums.
       boxes: the weights that were made of such sums.
       supports: of the draws that were enumerated so far, the outcomes and their probabilities.
     """
@@ -48,49 +67,74 @@ class Frame:
     scope: Scope
     raw: dict[StochasticNode, jax.Array]
     extra: Any
-    sums: dict[Any, tuple[int, Any, Any]] = dataclasses.field(default_factory=dict)
+    aligned: dict[Score, frozenset[int]] = dataclasses.field(default_factory=dict)
+    terms: dict[tuple[int, ...], dict[Score, Term]] = dataclasses.field(default_factory=dict)
+    distinct_terms: dict[Any, Term] = dataclasses.field(default_factory=dict)
+    sums: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict)
     boxes: dict[Any, tuple[jax.Array, jax.Array]] = dataclasses.field(default_factory=dict)
     supports: dict[StochasticNode, Any] = dataclasses.field(default_factory=dict)
 
     def weight(
-        self, parts: list[tuple[LogProb, Relation]], shape: tuple[int, ...], others: int | None
+        self, scores: Sequence[Score], shape: tuple[int, ...], others: int | None
     ) -> jax.Array:
         """The box of log-probs as they influence a cost, in a shape that broadcasts to the cost's.
 
         The baseline is the mean of the boxes along axis `others` of the cost, if that is given.
         """
-        bands = [relation[a] for part, relation in parts for a in part.axes]
-        axes = sorted({b[0] for b in bands if b is not None and isinstance(b[0], int)})
+        for score in scores:
+            if score not in self.aligned:
+                self.aligned[score] = _axes(self.parts(score), score.relation)
+        axes = sorted(frozenset().union(*{self.aligned[score] for score in scores}))
         # Without the other axes of the cost, costs of all shapes share sums and boxes.
         places = {axis: place for place, axis in enumerate(axes)}
-        closer = [(part, _rename(relation, places)) for part, relation in parts]
-        total = self.sum(closer, tuple(shape[i] for i in axes))
+        known = self.terms.setdefault(tuple(axes), {})
+        for score in scores:
+            if score not in known:
+                known[score] = self.term(score, places)
+        total = self.sum([known[score] for score in scores], tuple(shape[i] for i in axes))
         key = (id(total), None if others is None else places[others])
         if key not in self.boxes:
             made = box(total) if others is None else leave_one_out(total, places[others])
             self.boxes[key] = (made, total)
         return self.boxes[key][0].reshape([n if i in places else 1 for i, n in enumerate(shape)])
 
-    def sum(self, parts: list[tuple[LogProb, Relation]], shape: tuple[int, ...]) -> Any:
+    def sum(self, terms: list[Term], shape: tuple[int, ...]) -> Any:
         """Sums log-probs as they influence a cost; what an earlier cost summed is used again.
 
         Costs further down are influenced by the same draws and a few more, so that sums of
         prefixes are shared, and a program with n draws in a row needs n of them and not n^2.
         """
-        number, total = -1, None
-        for part, relation in parts:
-            key = (number, id(part.array), tuple(relation[a] for a in part.axes), shape)
-            if key not in self.sums:
-                laid = part.lay_out(relation, shape)
-                longer = laid if total is None else total + laid
-                # The part is kept as well: its id must not be used again.
-                self.sums[key] = (len(self.sums), longer, part.array)
-            number, total, _ = self.sums[key]
+        total, longer = None, self.sums.setdefault(shape, {})
+        for term in terms:
+            if term not in longer:
+                for part in term.parts:
+                    laid = part.lay_out(term.relation, shape)
+                    total = laid if total is None else total + laid
+                longer[term] = (total, {})
+            total, longer = longer[term]
         return total
+
+    def parts(self, score: Score) -> list[LogProb]:
+        """The log-probs of a draw that make up a score."""
+        parts = [self.scope.past[loop, score.node] for loop in score.past]
+        return [*parts, self.scope.current[score.node]] if score.current else parts
+
+    def term(self, score: Score, places: dict[int, int]) -> Term:
+        """What a score adds to a sum; one object for all scores that add the same."""
+        parts, relation = self.parts(score), _rename(score.relation, places)
+        key = tuple((id(part.array), *(relation[a] for a in part.axes)) for part in parts)
+        # The term keeps the arrays: their ids are not used again.
+        return self.distinct_terms.setdefault(key, Term(parts, relation))
 
     def read(self, atom: Any) -> Any:
         """The value of a variable or literal."""
         return atom.val if isinstance(atom, Literal) else self.env[atom]
+
+
+def _axes(parts: list[LogProb], relation: Relation) -> frozenset[int]:
+    """The axes of a cost along which log-probs differ."""
+    bands = [relation[a] for part in parts for a in part.axes]
+    return frozenset(b[0] for b in bands if b is not None and isinstance(b[0], int))
 
 
 def _rename(relation: Relation, places: dict[int, int]) -> Relation:

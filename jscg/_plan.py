@@ -8,13 +8,14 @@ earlier steps of a loop to later ones as a running sum (`running`).
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from ._activity import active_variables
 from ._baselines import Baseline, Scales, find_baselines
 from ._costs import CostFinder, CostNode
-from ._enumerable import Enumeration, enumerable
+from ._enumerable import Enumeration, behind_draws, enumerable, never_enumerable
 from ._errors import ArgumentError, refuse
 from ._influence import InfluenceMap
 from ._nodes import PATHWISE, SCORED, StochasticNode, find_nodes
@@ -25,11 +26,11 @@ from .estimators import Auto, Estimator
 
 @dataclasses.dataclass(eq=False)
 class Score:
-    """One draw whose log-prob weights a cost.
+    """One draw whose log-prob weights costs: one object for all that take it in the same way.
 
     Attributes:
       node: the draw.
-      relation: of the cost to the draw.
+      relation: of the costs to the draw.
       past: the loops around both from whose earlier steps the draw's log-probs are taken.
       current: whether the log-prob of the present step (or of a draw in no loop) is taken.
     """
@@ -76,7 +77,12 @@ class Plan:
     @property
     def scored(self) -> set[StochasticNode]:
         """The draws whose log-prob is needed somewhere."""
-        return {s.node for w in self.weights.values() for s in w.scores}
+        return {s.node for s in _distinct_scores(self.weights)}
+
+
+def _distinct_scores(weights: dict[CostNode, Weight]) -> dict[Score, None]:
+    """All scores, each of them once, in order."""
+    return dict.fromkeys(itertools.chain.from_iterable(w.scores for w in weights.values()))
 
 
 Choices = Estimator | Mapping[str, Estimator] | None
@@ -89,15 +95,17 @@ def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> 
     estimators = _choose(nodes, choices)
     influence = InfluenceMap(program, [n for n in nodes if n.verdict == SCORED])
     finder = CostFinder(program, influence)
+    pairs = Pairs(estimators)
     weights = {}
     for part, costs in finder.shadows.costs.items():
         for cost in costs.values():
-            weights[cost] = _weigh(cost, estimators, influence, finder.producers[part])
-    scored = list({s.node: None for w in weights.values() for s in w.scores})
+            weights[cost] = _weigh(cost, pairs, influence, finder.producers[part])
+    scored = list({s.node: None for s in _distinct_scores(weights)})
     baselines = find_baselines(program, scored, influence)
     Scales(finder, baselines).run(program)
+    axes: dict[Any, frozenset[int]] = {}
     for cost, weight in weights.items():
-        _choose_axis(cost, weight, estimators, baselines)
+        _choose_axis(cost, weight, estimators, baselines, axes)
     plan = Plan(program, nodes, influence, finder, estimators, weights, baselines, {}, {}, {}, {})
     _route(plan)
     return plan
@@ -132,25 +140,53 @@ def _choose(nodes: list[StochasticNode], choices: Choices) -> dict[StochasticNod
     return chosen
 
 
-def _weigh(cost, estimators, influence, producers) -> Weight:
+class Pairs:
+    """What all costs of a program have in common that are influenced alike by a draw.
+
+    Of n draws in a row the last costs are influenced by all, so that there are n^2 pairs: what
+    can be said about many of them at once is said once.
+    """
+
+    def __init__(self, estimators: dict[StochasticNode, Estimator]):
+        self.estimators = estimators
+        self.order = {node: i for i, node in enumerate(estimators)}
+        self.known: dict[Any, tuple[Score, Score, Estimator, str | None]] = {}
+
+    def __call__(self, node: StochasticNode, relation: Relation, program: Program):
+        """Score with and without the present step, estimator, why nothing is enumerated."""
+        key = (node, relation, program)
+        found = self.known.get(key)
+        if found is None:
+            past, current = _steps(node, relation, program)
+            estimator = self.estimators[node]
+            scores = Score(node, relation, past, current), Score(node, relation, past, False)
+            why = never_enumerable(node, relation, program, estimator)
+            found = self.known[key] = (*scores, estimator, why)
+        return found
+
+
+def _weigh(cost, pairs: Pairs, influence, producers) -> Weight:
     weight = Weight([], [])
-    for node in estimators:  # in program order, so that sums of log-probs are shared
-        relation = cost.influence.get(node)
-        if relation is None:
-            continue
-        past, current = _steps(node, relation, cost)
-        estimator = estimators[node]
-        if current:
-            found = enumerable(node, cost, estimator, influence, producers)
+    behind: set[StochasticNode] | None = None
+    # In program order, so that sums of log-probs are shared.
+    for node in sorted(cost.influence, key=pairs.order.__getitem__):
+        score, earlier, estimator, found = pairs(node, cost.influence[node], cost.program)
+        if score.current:
+            if found is None and estimator.only_cheap:
+                if behind is None:
+                    behind = behind_draws(cost, influence, producers)
+                found = "another draw depends on it" if node in behind else None
+            if found is None:
+                found = enumerable(node, cost, estimator, influence, producers)
             if isinstance(found, Enumeration) and _affordable(weight, found, estimator):
                 weight.enumerations.append(found)
-                current = False
+                score = earlier
             elif not estimator.scores:
                 _cannot_enumerate(node, found)
-        if past and not estimator.scores:
+        if score.past and not estimator.scores:
             _cannot_enumerate(node, "it reaches costs in later steps of a loop")
-        if past or current:
-            weight.scores.append(Score(node, relation, past, current))
+        if score.past or score.current:
+            weight.scores.append(score)
     return weight
 
 
@@ -172,10 +208,10 @@ def _cannot_enumerate(node: StochasticNode, why: Any) -> None:
     )
 
 
-def _steps(node, relation, cost) -> tuple[tuple[Loop, ...], bool]:
-    """From which steps of the loops around both the draw influences the cost."""
+def _steps(node, relation, program) -> tuple[tuple[Loop, ...], bool]:
+    """From which steps of the loops around both the draw influences costs of a program."""
     past = []
-    for part, other in zip(node.program.path, cost.program.path, strict=False):
+    for part, other in zip(node.program.path, program.path, strict=False):
         if part is not other:
             break
         if part.loop is None:
@@ -191,26 +227,35 @@ def _steps(node, relation, cost) -> tuple[tuple[Loop, ...], bool]:
     return tuple(past), True
 
 
-def _choose_axis(cost, weight, estimators, baselines) -> None:
+def _choose_axis(cost, weight, estimators, baselines, known) -> None:
     """Picks the axis for leave-one-out: the first along which a draw and the cost are aligned."""
     shape = getattr(getattr(cost.atom, "aval", None), "shape", ())
-    axes = {}
+    axes = []
     for score in weight.scores:
-        node = score.node
-        if not estimators[node].leave_one_out or node in baselines:
-            continue
-        axes[score] = {
-            b[0]
-            for axis, b in enumerate(score.relation[len(node.loops) :])
-            if b is not None
-            and isinstance(b[0], int)
-            and b[1:] == (0, 0)
-            and shape[b[0]] == node.shape[axis] >= 2
-        }
-    usable = [min(a) for a in axes.values() if a]
+        key = (score, shape)
+        if key not in known:
+            wanted = estimators[score.node].leave_one_out and score.node not in baselines
+            known[key] = _aligned_axes(score, shape) if wanted else frozenset()
+        axes.append(known[key])
+    usable = [min(a) for a in set(axes) if a]
     if usable:
         weight.leave_one_out = min(usable)
-    weight.others = tuple(s for s in weight.scores if weight.leave_one_out not in axes.get(s, ()))
+    weight.others = tuple(
+        s for s, a in zip(weight.scores, axes, strict=True) if weight.leave_one_out not in a
+    )
+
+
+def _aligned_axes(score: Score, shape: tuple[int, ...]) -> frozenset[int]:
+    """Axes of a cost along which it has one element for each of a draw's."""
+    node = score.node
+    return frozenset(
+        b[0]
+        for axis, b in enumerate(score.relation[len(node.loops) :])
+        if b is not None
+        and isinstance(b[0], int)
+        and b[1:] == (0, 0)
+        and shape[b[0]] == node.shape[axis] >= 2
+    )
 
 
 def _route(plan: Plan) -> None:
@@ -225,8 +270,12 @@ def _route(plan: Plan) -> None:
                 return
             exports.setdefault(part, {})[node] = None
 
+    routed: set[Score] = set()
     for cost, weight in plan.weights.items():
         for score in weight.scores:
+            if score in routed:
+                continue
+            routed.add(score)
             node, path = score.node, cost.program.path
             shared = [p for p, q in zip(node.program.path, path, strict=False) if p is q]
             kept = plan.kept.setdefault(node, set())

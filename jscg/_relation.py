@@ -64,10 +64,15 @@ def map_bands(influence: Influence, change: Callable[[tuple[Any, float, float]],
     """Changes every band that is not None."""
     if not influence:
         return influence
-    return {
-        node: tuple(None if b is None else change(b) for b in relation)
-        for node, relation in influence.items()
-    }
+    changed: dict[Relation, Relation] = {}  # many draws have the same relation
+    out = {}
+    for node, relation in influence.items():
+        new = changed.get(relation)
+        if new is None:
+            new = tuple(None if b is None else change(b) for b in relation)
+            changed[relation] = new
+        out[node] = new
+    return out
 
 
 def mix(influence: Influence) -> Influence:

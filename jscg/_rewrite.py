@@ -115,6 +115,7 @@ class Rewriter:
         self.add_extra(frame, baseline.scale * term)
         count = log_prob.size / max(b.size, 1)
         self.set_log_prob(frame, node, log_prob - (2.0 / count) * (b - fixed))
+        frame.terms.clear()  # they hold the log-prob as it was
         frame.raw[node] = log_prob
 
     def add_extra(self, frame: Frame, term: Any) -> None:
@@ -211,16 +212,13 @@ class Rewriter:
         return value * factor.astype(value.dtype)
 
     def factor(self, frame: Frame, weight: Weight, shape: tuple[int, ...]) -> Any:
-        compared = [s for s in weight.scores if s not in weight.others]
-        made = []
-        for scores, axis in ((compared, weight.leave_one_out), (weight.others, None)):
-            parts = []
-            for score in scores:
-                found = [frame.scope.past[loop, score.node] for loop in score.past]
-                found += [frame.scope.current[score.node]] if score.current else []
-                parts += [(part, score.relation) for part in found]
-            if parts:
-                made.append(frame.weight(parts, shape, axis))
+        others = set(weight.others)
+        compared = [s for s in weight.scores if s not in others]
+        made = [
+            frame.weight(scores, shape, axis)
+            for scores, axis in ((compared, weight.leave_one_out), (weight.others, None))
+            if scores
+        ]
         return functools.reduce(jnp.multiply, made) if made else None
 
 
