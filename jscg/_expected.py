@@ -88,6 +88,7 @@ def polynomial(eqn: Any) -> bool:
     return eqn.primitive.name in SUMS_AND_PRODUCTS | MOVES
 
 
+@jax.jit
 def finite_product(prob: jax.Array, value: jax.Array) -> jax.Array:
     """Their product; an impossible outcome adds nothing, not even 0 * inf."""
     counts = (prob != 0) | jnp.isfinite(value)

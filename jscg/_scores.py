@@ -7,6 +7,7 @@ Where the program computes a probability as `sigmoid(l)`, the log-prob is taken 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -132,17 +133,15 @@ class Scorer:
 
     def log_prob(self, x: jax.Array, read: Callable[[Any], Any]) -> jax.Array:
         """Log p(x), of the draw's shape, with `read` giving the program's values."""
-        rule, static = self.node.rule, dict(self.node.eqn.params["static"])
         fixed, names, values, mapped = self._values(read)
-
-        def fun(x, *operands):
-            assert rule.log_prob is not None
-            return rule.log_prob(x, static, **fixed, **dict(zip(names, operands, strict=True)))
-
-        for level in reversed(range(len(self.node.eqn.params["batch"]))):
-            axes = (0, *(0 if m[level] else None for m in mapped))
-            fun = jax.vmap(fun, in_axes=axes)
-        return jnp.broadcast_to(fun(x, *values), self.node.shape).astype(self.dtype)
+        static, batch = self.node.eqn.params["static"], self.node.eqn.params["batch"]
+        levels = tuple(
+            (0, *(0 if m[level] else None for m in mapped)) for level in range(len(batch))
+        )
+        # Types as well, or the trace for p=1 would do for p=1.0.
+        numbers = tuple((name, type(value), value) for name, value in fixed.items())
+        call = (self.node.rule, static, numbers, tuple(names), levels, self.node.shape, self.dtype)
+        return _log_prob(call, x, *values)
 
     def support(self, read: Callable[[Any], Any]) -> tuple[np.ndarray, list[jax.Array]]:
         """The outcomes, and the probability of each, of the draw's shape."""
@@ -158,6 +157,20 @@ class Scorer:
             fun = _map_support(fun, axes)
         outcomes, probs = fun(*values)
         return outcomes, [jnp.broadcast_to(p, self.node.shape) for p in probs]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _log_prob(call: tuple, x: jax.Array, *values: jax.Array) -> jax.Array:
+    """The log-prob, traced once for all draws that are alike."""
+    rule, static, numbers, names, levels, shape, dtype = call
+    fixed = {name: value for name, _, value in numbers}
+
+    def fun(x, *operands):
+        return rule.log_prob(x, dict(static), **fixed, **dict(zip(names, operands, strict=True)))
+
+    for axes in reversed(levels):
+        fun = jax.vmap(fun, in_axes=axes)
+    return jnp.broadcast_to(fun(x, *values), shape).astype(dtype)
 
 
 def _map_support(fun, axes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -106,6 +107,7 @@ def _box_jvp(primals, tangents):
 ad.primitive_jvps[box_p] = _box_jvp
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def leave_one_out(log_prob: jax.Array, axis: int) -> jax.Array:
     """1 + box - (mean of the others' boxes along `axis`), which is (n box - sum) / (n - 1) + 1."""
     each = box(log_prob)
