@@ -5,9 +5,11 @@ Nothing else in jscg looks at `jax.__version_info__` or at parameters that JAX h
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
+import jax.extend.core as jex_core
 from jax.extend import source_info_util
 
 JAX_GE_0_11_0 = jax.__version_info__ >= (0, 11, 0)
@@ -35,3 +37,27 @@ def bind(eqn: Any, *args: Any) -> list[Any]:
         with eqn.ctx.manager:
             out = eqn.primitive.bind(*args, **params)
     return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def bind_all(eqns: list[Any], env: dict[Any, Any]) -> None:
+    """Runs equations in a row on the values in `env`, and writes their results there.
+
+    Each has its contexts, as in `bind`; those that it shares with the one before stay entered.
+    """
+    outer = source_info_util.current_name_stack()
+    names = stack = None
+    for context, alike in itertools.groupby(eqns, key=lambda eqn: eqn.ctx):
+        with context.manager:
+            for eqn in alike:
+                source = eqn.source_info
+                if stack is None or source.name_stack is not names:
+                    names = source.name_stack
+                    stack = outer + names
+                args = [v.val if isinstance(v, jex_core.Literal) else env[v] for v in eqn.invars]
+                params = eqn.primitive.get_bind_params(eqn.params)
+                with source_info_util.user_context(source.traceback, name_stack=stack):
+                    out = eqn.primitive.bind(*args, **params)
+                if eqn.primitive.multiple_results:
+                    env.update(zip(eqn.outvars, out, strict=True))
+                else:
+                    env[eqn.outvars[0]] = out

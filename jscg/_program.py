@@ -10,7 +10,8 @@ import jax.extend.core as jex_core
 from ._compat import open_jaxpr, scan_counts
 
 Literal = jex_core.Literal
-CALLS = {"jit", "pjit", "closed_call", "core_call"}
+JITS = {"jit", "pjit"}
+CALLS = JITS | {"closed_call", "core_call"}
 CHECKPOINTS = {"checkpoint", "remat", "remat2"}
 CUSTOM = {"custom_jvp_call", "custom_vjp_call"}  # keep their rules: looked into, never rebuilt
 REGIONS = {"scan", "while", "cond"} | CHECKPOINTS | CUSTOM
@@ -38,6 +39,8 @@ class Program:
       outvars: outputs, variables or literals.
       eqns: equations; no call is left among them.
       consts: variables whose value is known.
+      calls: for the index of the first equation of calls, where each ends and the call itself,
+        inner ones first.
       subs: for the index of a control-flow equation, its bodies (branches; cond then body).
       path: the programs around this one, the root first, and this one at the end.
       at: index in the parent's `eqns` of the equation that holds this program.
@@ -48,6 +51,7 @@ class Program:
     outvars: list[Any]
     eqns: list[Any]
     consts: dict[Any, Any]
+    calls: dict[int, list[tuple[int, Any]]]
     subs: dict[int, tuple[Program, ...]]
     path: tuple[Program, ...]
     at: int
@@ -91,7 +95,7 @@ class _Builder:
     """Copies a jaxpr with fresh variables, so that a body that is called twice is two bodies."""
 
     def program(self, jaxpr, inputs, path, at, loop, consts=()) -> Program:
-        program = Program([], [], [], {}, {}, path, at, loop)
+        program = Program([], [], [], {}, {}, {}, path, at, loop)
         program.path = (*path, program)
         env: dict[Any, Any] = {}
         for var in inputs:
@@ -129,9 +133,19 @@ class _Builder:
         jaxpr, consts = open_jaxpr(eqn.params.get("jaxpr") or eqn.params["call_jaxpr"])
         inner = dict(zip(jaxpr.invars, invars, strict=True))
         self.bind_consts(program, jaxpr, consts, inner)
+        start = len(program.eqns)
         self.emit(program, jaxpr, inner)
         for var, out in zip(eqn.outvars, jaxpr.outvars, strict=True):
             env[var] = self.read(inner, out)
+        # A donated argument would be gone when the rewrite reads it later.
+        if eqn.primitive.name in JITS and not any(eqn.params["donated_invars"]):
+            known = {v for v in invars if not isinstance(v, Literal)} | program.consts.keys()
+            outvars = [
+                jex_core.Var(v.aval) if isinstance(out, Literal) or out in known else out
+                for v, out in ((v, env[v]) for v in eqn.outvars)
+            ]
+            call = (len(program.eqns), eqn.replace(invars, outvars))
+            program.calls.setdefault(start, []).append(call)
 
     def bodies(self, program, eqn, name, index) -> tuple[Program, ...]:
         params = eqn.params

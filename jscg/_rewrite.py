@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ._compat import bind
+from ._compat import bind, bind_all
 from ._costs import CostNode
 from ._expected import expected
 from ._frame import Frame, Scope
 from ._nodes import StochasticNode
 from ._plan import Plan, Weight
+from ._portions import portions
 from ._primitives import MARKS, replay
 from ._program import CUSTOM, Literal, Program
 from ._regions import region
@@ -43,7 +44,7 @@ class Rewriter:
             n.program.eqns[b.position].outvars[0]: b for n, b in plan.baselines.items()
         }
         self.touched: dict[tuple[Program, int], bool] = {}
-        self.live: dict[Program, list[int]] = {}
+        self.portions: dict[Program, list[Any]] = {}
         for part in plan.program.walk():
             for index, subs in part.subs.items():
                 self.touched[part, index] = part.eqns[index].primitive.name not in CUSTOM and any(
@@ -73,12 +74,16 @@ class Rewriter:
             None,
         )
         done = 0
-        for index in self.live_equations(program):
-            eqn = program.eqns[index]
+        if program not in self.portions:
+            self.portions[program] = portions(self, program)
+        for index in self.portions[program]:
+            if isinstance(index, list):
+                bind_all(index, frame.env)
+                continue
             if index in program.subs and self.touched[program, index]:
                 self.weight_costs(frame, done, index)
                 done = index
-            self.step(frame, index, eqn)
+            self.step(frame, index, program.eqns[index])
         self.weight_costs(frame, done, len(program.eqns))
         return frame
 
@@ -89,10 +94,8 @@ class Rewriter:
             outs = [replay(*args, **eqn.params)]
         elif name in MARKS:
             outs = args[:1]
-        elif index in frame.program.subs and self.touched[frame.program, index]:
-            outs = region(self, frame, index, eqn, args)
         else:
-            outs = bind(eqn, *args)
+            outs = region(self, frame, index, eqn, args)
         frame.env.update(zip(eqn.outvars, outs, strict=True))
         if name == "draw" and eqn.outvars[0] in self.scored:
             node = self.scored[eqn.outvars[0]]
@@ -120,46 +123,6 @@ class Rewriter:
 
     def add_extra(self, frame: Frame, term: Any) -> None:
         frame.extra = term if frame.extra is None else frame.extra + term
-
-    def live_equations(self, program: Program) -> list[int]:
-        """Equations whose results are used, once sums of costs are computed as shadows."""
-        if program not in self.live:
-            outputs = self.shadows.outputs.get(program, set())
-            root = program.parent is None
-            needed = {
-                v
-                for i, v in enumerate(program.outvars)
-                if not (root and i in outputs and self.has_shadow(program, v))
-                and not isinstance(v, Literal)
-            }
-            for atom, cost in self.shadows.costs.get(program, {}).items():
-                if atom is not None:
-                    needed.add(atom)
-                for e in self.plan.weights[cost].enumerations:
-                    for i in e.path:
-                        needed.update(_variables(program.eqns[i].invars))
-            for scorer in self.scorers.values():
-                if scorer.node.program is program:
-                    needed.update(_variables(scorer.atoms))
-                    needed.add(scorer.node.var)
-            live = []
-            for index in reversed(range(len(program.eqns))):
-                eqn = program.eqns[index]
-                parts = [self.shadows.linear.get(v) for v in eqn.outvars]
-                used = any(v in needed for v in eqn.outvars)
-                held = index in program.subs and self.touched[program, index]
-                if used or eqn.effects or held or eqn.outvars[0] in self.baselines:
-                    live.append(index)
-                    needed.update(_variables(eqn.invars))
-                elif parts[0] is not None:  # only its shadow is used: its factors are needed
-                    factors = [
-                        v
-                        for i, v in enumerate(eqn.invars)
-                        if i not in parts[0] or not self.has_shadow(program, v)
-                    ]
-                    needed.update(_variables(factors))
-            self.live[program] = live[::-1]
-        return self.live[program]
 
     # Costs.
 
@@ -220,7 +183,3 @@ class Rewriter:
             if scores
         ]
         return functools.reduce(jnp.multiply, made) if made else None
-
-
-def _variables(atoms) -> list[Any]:
-    return [a for a in atoms if not isinstance(a, Literal)]
