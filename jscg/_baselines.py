@@ -135,6 +135,8 @@ class Scales:
 
     def run(self, program: Program) -> None:
         """Writes every baseline's scale."""
+        if not self.baselines:
+            return
         self.visit(program, program.outvars[0], 1.0, {})
         for node, scale in self.found.items():
             self.baselines[node].scale = scale

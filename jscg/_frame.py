@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from ._nodes import StochasticNode
-from ._plan import Score
+from ._pairs import Score
 from ._program import Literal, Program
 from ._relation import Relation
 from ._weights import LogProb, box, leave_one_out

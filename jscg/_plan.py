@@ -15,30 +15,13 @@ from typing import Any
 from ._activity import active_variables
 from ._baselines import Baseline, Scales, find_baselines
 from ._costs import CostFinder, CostNode
-from ._enumerable import Enumeration, behind_draws, enumerable, never_enumerable
+from ._enumerable import Enumeration, behind_draws, enumerable
 from ._errors import ArgumentError, refuse
 from ._influence import InfluenceMap
 from ._nodes import PATHWISE, SCORED, StochasticNode, find_nodes
-from ._program import Loop, Program
-from ._relation import Relation
+from ._pairs import Pair, Pairs, Score
+from ._program import Program
 from .estimators import Auto, Estimator
-
-
-@dataclasses.dataclass(eq=False)
-class Score:
-    """One draw whose log-prob weights costs: one object for all that take it in the same way.
-
-    Attributes:
-      node: the draw.
-      relation: of the costs to the draw.
-      past: the loops around both from whose earlier steps the draw's log-probs are taken.
-      current: whether the log-prob of the present step (or of a draw in no loop) is taken.
-    """
-
-    node: StochasticNode
-    relation: Relation
-    past: tuple[Loop, ...]
-    current: bool
 
 
 @dataclasses.dataclass(eq=False)
@@ -99,11 +82,11 @@ def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> 
     weights = {}
     for part, costs in finder.shadows.costs.items():
         for cost in costs.values():
-            weights[cost] = _weigh(cost, pairs, influence, finder.producers[part])
+            weights[cost] = _weigh(cost, pairs.of(cost), influence, finder.producers[part])
     scored = list({s.node: None for s in _distinct_scores(weights)})
     baselines = find_baselines(program, scored, influence)
     Scales(finder, baselines).run(program)
-    axes: dict[Any, frozenset[int]] = {}
+    axes: dict[tuple[int, ...], dict[Score, frozenset[int]]] = {}
     for cost, weight in weights.items():
         _choose_axis(cost, weight, estimators, baselines, axes)
     plan = Plan(program, nodes, influence, finder, estimators, weights, baselines, {}, {}, {}, {})
@@ -140,51 +123,24 @@ def _choose(nodes: list[StochasticNode], choices: Choices) -> dict[StochasticNod
     return chosen
 
 
-class Pairs:
-    """What all costs of a program have in common that are influenced alike by a draw.
-
-    Of n draws in a row the last costs are influenced by all, so that there are n^2 pairs: what
-    can be said about many of them at once is said once.
-    """
-
-    def __init__(self, estimators: dict[StochasticNode, Estimator]):
-        self.estimators = estimators
-        self.order = {node: i for i, node in enumerate(estimators)}
-        self.known: dict[Any, tuple[Score, Score, Estimator, str | None]] = {}
-
-    def __call__(self, node: StochasticNode, relation: Relation, program: Program):
-        """Score with and without the present step, estimator, why nothing is enumerated."""
-        key = (node, relation, program)
-        found = self.known.get(key)
-        if found is None:
-            past, current = _steps(node, relation, program)
-            estimator = self.estimators[node]
-            scores = Score(node, relation, past, current), Score(node, relation, past, False)
-            why = never_enumerable(node, relation, program, estimator)
-            found = self.known[key] = (*scores, estimator, why)
-        return found
-
-
-def _weigh(cost, pairs: Pairs, influence, producers) -> Weight:
+def _weigh(cost: CostNode, found: list[Pair], influence, producers) -> Weight:
     weight = Weight([], [])
-    behind: set[StochasticNode] | None = None
-    # In program order, so that sums of log-probs are shared.
-    for node in sorted(cost.influence, key=pairs.order.__getitem__):
-        score, earlier, estimator, found = pairs(node, cost.influence[node], cost.program)
+    settled = all(pair.settled for pair in found)
+    behind = set() if settled else behind_draws(cost, influence, producers)
+    for pair in found:
+        score, estimator = pair.score, pair.estimator
+        if pair.settled or (pair.only_cheap and score.node in behind):
+            weight.scores.append(score)
+            continue
         if score.current:
-            if found is None and estimator.only_cheap:
-                if behind is None:
-                    behind = behind_draws(cost, influence, producers)
-                found = "another draw depends on it" if node in behind else None
-            if found is None:
-                found = enumerable(node, cost, estimator, influence, producers)
-            if isinstance(found, Enumeration) and _affordable(weight, found, estimator):
-                weight.enumerations.append(found)
-                score = earlier
+            why = pair.why or enumerable(score.node, cost, estimator, influence, producers)
+            if isinstance(why, Enumeration) and _affordable(weight, why, estimator):
+                weight.enumerations.append(why)
+                score = pair.earlier
             elif not estimator.scores:
-                _cannot_enumerate(node, found)
+                _cannot_enumerate(score.node, why)
         if score.past and not estimator.scores:
-            _cannot_enumerate(node, "it reaches costs in later steps of a loop")
+            _cannot_enumerate(score.node, "it reaches costs in later steps of a loop")
         if score.past or score.current:
             weight.scores.append(score)
     return weight
@@ -208,35 +164,15 @@ def _cannot_enumerate(node: StochasticNode, why: Any) -> None:
     )
 
 
-def _steps(node, relation, program) -> tuple[tuple[Loop, ...], bool]:
-    """From which steps of the loops around both the draw influences costs of a program."""
-    past = []
-    for part, other in zip(node.program.path, program.path, strict=False):
-        if part is not other:
-            break
-        if part.loop is None:
-            continue
-        b = relation[node.loops.index(part.loop)]
-        lo, hi = (-1.0, 0.0) if b is None or b[0] is not part.loop else b[1:]
-        if b is not None and b[0] is part.loop and part.loop.reverse:
-            lo, hi = -hi, -lo
-        if lo < 0:
-            past.append(part.loop)
-        if not lo <= 0 <= hi:
-            return tuple(past), False
-    return tuple(past), True
-
-
 def _choose_axis(cost, weight, estimators, baselines, known) -> None:
     """Picks the axis for leave-one-out: the first along which a draw and the cost are aligned."""
     shape = getattr(getattr(cost.atom, "aval", None), "shape", ())
-    axes = []
+    known = known.setdefault(shape, {})
     for score in weight.scores:
-        key = (score, shape)
-        if key not in known:
+        if score not in known:
             wanted = estimators[score.node].leave_one_out and score.node not in baselines
-            known[key] = _aligned_axes(score, shape) if wanted else frozenset()
-        axes.append(known[key])
+            known[score] = _aligned_axes(score, shape) if wanted else frozenset()
+    axes = [known[score] for score in weight.scores]
     usable = [min(a) for a in set(axes) if a]
     if usable:
         weight.leave_one_out = min(usable)
