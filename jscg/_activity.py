@@ -6,6 +6,7 @@ transitions are free.  The analysis over-approximates: an active value may have 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -37,13 +38,16 @@ def _visit(program: Program, inputs: list[bool], active: set[Any]) -> list[bool]
             continue
         outputs = _outputs(program.subs.get(index, ()), eqn, flags, active)
         active.update(
-            v for v, out in zip(eqn.outvars, outputs, strict=True) if out and _is_float(v)
+            v
+            for v, out in zip(eqn.outvars, outputs, strict=True)
+            if out and _is_float(v.aval.dtype)
         )
     return [not isinstance(v, Literal) and v in active for v in program.outvars]
 
 
-def _is_float(var: Any) -> bool:
-    return jnp.issubdtype(var.aval.dtype, jnp.inexact)
+@functools.cache
+def _is_float(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.inexact)
 
 
 def _outputs(subs, eqn, flags: list[bool], active: set[Any]) -> list[bool]:

@@ -8,7 +8,7 @@ from ._nodes import StochasticNode
 from ._program import CHECKPOINTS, CUSTOM, Literal, Loop, Program, split_scan, split_while
 from ._relation import NOTHING, Influence, Relation, band, join, map_bands, mix, widen
 from .draws import FAMILIES
-from .rules import CUT, RULES, Transfer
+from .rules import CUT, RULES, Transfer, keep
 
 
 class InfluenceMap:
@@ -186,7 +186,7 @@ def _apply(transfers: Transfer, operands: list[Influence]) -> Influence:
     for axes, influence in zip(transfers, operands, strict=True):
         if not influence or axes == CUT:
             continue
-        if any(t is None or t != (i, 0, 0) for i, t in enumerate(axes)):
+        if axes != keep(len(axes)):
             influence = map_bands(influence, lambda b, axes=axes: _through(b, axes))
         out = join(out, influence)
     return out

@@ -6,6 +6,7 @@ function of the user in which nothing is touched stays one call.  What nobody ne
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from typing import Any, NamedTuple
 
@@ -90,31 +91,26 @@ def _read_directly(rw: Any, program: Program) -> set[Any]:
 
 def _units(rw: Any, program: Program, read: set[Any]) -> list[Unit]:
     """All equations, those of calls in which nothing is touched taken together."""
-    anew = [
-        eqn.primitive.name in MARKS or (i in program.subs and rw.touched[program, i])
-        for i, eqn in enumerate(program.eqns)
-    ]
-    if not program.calls:
-        return [Unit(i, eqn, anew[i]) for i, eqn in enumerate(program.eqns)]
-    linear = rw.shadows.linear
-    touched = itertools.accumulate(
-        (a or any(v in linear for v in e.outvars) for a, e in zip(anew, program.eqns, strict=True)),
-        initial=0,
-    )
-    looked_up = itertools.accumulate(
-        (sum(v in read for v in eqn.outvars) for eqn in program.eqns), initial=0
-    )
-    touched, looked_up = list(touched), list(looked_up)
+    producers = rw.plan.finder.producers[program]
+    anew = {i for i, eqn in enumerate(program.eqns) if eqn.primitive.name in MARKS}
+    anew.update(i for i in program.subs if rw.touched[program, i])
+    linear = {producers[v] for v in rw.shadows.linear if v in producers}
+    touched = sorted(anew | linear)
+    looked_up = sorted(producers[v] for v in read if v in producers)
+
+    def count(places: list[int], start: int, stop: int) -> int:
+        return bisect.bisect_left(places, stop) - bisect.bisect_left(places, start)
+
     units, i = [], 0
     while i < len(program.eqns):
         for stop, eqn in reversed(program.calls.get(i, ())):
-            inside = looked_up[stop] - looked_up[i]
-            if touched[stop] == touched[i] and inside == len(read.intersection(eqn.outvars)):
+            inside = count(looked_up, i, stop) - len(read.intersection(eqn.outvars))
+            if not inside and not count(touched, i, stop):
                 units.append(Unit(i, eqn, False))
                 i = stop
                 break
         else:
-            units.append(Unit(i, program.eqns[i], anew[i]))
+            units.append(Unit(i, program.eqns[i], i in anew))
             i += 1
     return units
 

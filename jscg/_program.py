@@ -92,18 +92,21 @@ def build(closed_jaxpr: Any) -> Program:
 
 
 class _Builder:
-    """Copies a jaxpr with fresh variables, so that a body that is called twice is two bodies."""
+    """Copies a jaxpr with fresh variables, so that a body that is called twice is two bodies.
+
+    The outermost jaxpr is called once: its equations stay as they are, but for calls' results.
+    """
 
     def program(self, jaxpr, inputs, path, at, loop, consts=()) -> Program:
         program = Program([], [], [], {}, {}, {}, path, at, loop)
         program.path = (*path, program)
         env: dict[Any, Any] = {}
         for var in inputs:
-            env[var] = jex_core.Var(var.aval)
+            env[var] = jex_core.Var(var.aval) if path else var
             program.invars.append(env[var])
         if consts:
             self.bind_consts(program, jaxpr, consts, env)
-        self.emit(program, jaxpr, env)
+        self.emit(program, jaxpr, env, copied=bool(path))
         program.outvars = [self.read(env, v) for v in jaxpr.outvars]
         return program
 
@@ -115,19 +118,21 @@ class _Builder:
     def read(self, env, atom):
         return atom if isinstance(atom, Literal) else env[atom]
 
-    def emit(self, program, jaxpr, env):
+    def emit(self, program, jaxpr, env, copied=True):
         for eqn in jaxpr.eqns:
             invars = [v if isinstance(v, Literal) else env[v] for v in eqn.invars]
             name = eqn.primitive.name
             if name in CALLS:
                 self.inline(program, eqn, invars, env)
                 continue
-            outvars = [jex_core.Var(v.aval) for v in eqn.outvars]
+            outvars = [jex_core.Var(v.aval) for v in eqn.outvars] if copied else eqn.outvars
             env.update(zip(eqn.outvars, outvars, strict=True))
             if name in REGIONS:
                 index = len(program.eqns)
                 program.subs[index] = self.bodies(program, eqn, name, index)
-            program.eqns.append(eqn.replace(invars=invars, outvars=outvars))
+            if copied or any(a is not b for a, b in zip(invars, eqn.invars, strict=True)):
+                eqn = eqn.replace(invars=invars, outvars=outvars)
+            program.eqns.append(eqn)
 
     def inline(self, program, eqn, invars, env):
         jaxpr, consts = open_jaxpr(eqn.params.get("jaxpr") or eqn.params["call_jaxpr"])

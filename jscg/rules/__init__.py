@@ -10,12 +10,13 @@ To add a primitive, add `@rule("its_name")` to a file here.
 """
 
 from . import dot, elementwise, indexing, reductions, shapes
-from ._registry import CUT, RULES, Transfer, rule
+from ._registry import CUT, RULES, Transfer, keep, rule
 
 __all__ = [
     "CUT",
     "RULES",
     "Transfer",
+    "keep",
     "rule",
     "dot",
     "elementwise",

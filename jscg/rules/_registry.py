@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,7 @@ def rule(*names: str, cheap: bool = True):
     return register
 
 
+@functools.cache
 def keep(ndim: int) -> tuple[AxisTransfer, ...]:
     """Every axis stays where it is."""
     return tuple((i, 0, 0) for i in range(ndim))
