@@ -41,6 +41,8 @@ class LogProb(NamedTuple):
     def order(self, axes: Iterable[int]) -> LogProb:
         """Puts its axes in this order."""
         axes = tuple(axes)
+        if axes == self.axes:
+            return self
         return LogProb(jnp.transpose(self.array, [self.axes.index(a) for a in axes]), axes)
 
     def lay_out(self, relation: Relation, shape: tuple[int, ...]) -> jax.Array:
