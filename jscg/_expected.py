@@ -15,7 +15,7 @@ from jax import lax
 from ._compat import bind
 from ._costs import CostNode
 from ._enumerable import Enumeration
-from ._frame import Frame
+from ._frame import Expectation, Frame
 from ._primitives import MARKS, replay
 from ._program import Literal
 from ._uniform import MOVES, Uniform, fold
@@ -24,7 +24,7 @@ from ._weights import LogProb
 SUMS_AND_PRODUCTS = {"add", "add_any", "sub", "neg", "mul", "square", "reduce_sum", "dot_general"}
 
 
-def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumeration]) -> Any:
+def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumeration]) -> Expectation:
     """The expectation of a cost over the draws that are enumerated."""
     path = sorted({i for e in enumerations for i in e.path})
     shape, dtype = tuple(cost.atom.aval.shape), cost.atom.aval.dtype
@@ -60,21 +60,26 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
         zero = isinstance(value, Uniform) and value.number == 0
         return None if zero else filled(cost.atom)
 
-    def over(rest: list[Enumeration], drawn: dict[Any, Any]) -> Any:
-        """The expectation over the draws that are left; None where it is zero."""
-        if not rest:
-            return at(drawn)
+    def over(rest: list[Enumeration], drawn: dict[Any, Any]) -> list[tuple[Any, Any]]:
+        """Probabilities and values of all outcomes; no value is zero for certain."""
         first, *others = rest
-        terms = []
+        found = []
         for x, p in outcomes(rw, frame, first):
-            value = over(others, drawn | {first.node.var: x})
+            inner = drawn | {first.node.var: x}
+            value = total(over(others, inner)) if others else at(inner)
             if value is not None:
-                weight = p.lay_out(first.relation, shape).astype(dtype)
-                terms.append(times(weight, value))
-        return functools.reduce(jnp.add, terms) if terms else None
+                found.append((p.lay_out(first.relation, shape).astype(dtype), value))
+        return found
 
-    total = over(enumerations, {})
-    return jnp.zeros(shape, dtype) if total is None else total
+    def total(found: list[tuple[Any, Any]]) -> Any:
+        return functools.reduce(jnp.add, [times(*each) for each in found]) if found else None
+
+    found = over(enumerations, {})
+    if not found:
+        return Expectation(*[jnp.zeros(shape, dtype)] * 2)
+    own = rw.plan.fitted.keys() & {e.node for e in enumerations}
+    frozen = total([(p, lax.stop_gradient(value)) for p, value in found]) if own else None
+    return Expectation(total(found), frozen)
 
 
 def polynomial(eqn: Any) -> bool:

@@ -42,6 +42,19 @@ class Term:
 
 
 @dataclasses.dataclass
+class Expectation:
+    """Of a cost over the draws that it is enumerated over.
+
+    Attributes:
+      value: the expectation.
+      frozen: the same where only the probabilities are differentiable.
+    """
+
+    value: Any
+    frozen: Any
+
+
+@dataclasses.dataclass
 class Frame:
     """One program being run.
 
@@ -52,6 +65,7 @@ class Frame:
       scope: the log-probs known so far.
       raw: log-probs of its own draws, with all axes.
       extra: terms to add to the result (baselines).
+      expectations: of the costs that are enumerated.
       aligned: for each score, the axes of costs along which it differs.
       terms: for axes of a cost, what each score adds to its sum of log-probs.
       distinct_terms: those of all scores and axes.
@@ -67,6 +81,7 @@ class Frame:
     scope: Scope
     raw: dict[StochasticNode, jax.Array]
     extra: Any
+    expectations: dict[Any, Expectation] = dataclasses.field(default_factory=dict)
     aligned: dict[Score, frozenset[int]] = dataclasses.field(default_factory=dict)
     terms: dict[tuple[int, ...], dict[Score, Term]] = dataclasses.field(default_factory=dict)
     distinct_terms: dict[Any, Term] = dataclasses.field(default_factory=dict)

@@ -17,6 +17,7 @@ from ._baselines import Baseline, Scales, find_baselines
 from ._costs import CostFinder, CostNode
 from ._enumerable import Enumeration, behind_draws, enumerable
 from ._errors import ArgumentError, refuse
+from ._fitted import Fitted, find_fitted
 from ._influence import InfluenceMap
 from ._nodes import PATHWISE, SCORED, StochasticNode, find_nodes
 from ._pairs import Pair, Pairs, Score
@@ -52,6 +53,7 @@ class Plan:
     estimators: dict[StochasticNode, Estimator]
     weights: dict[CostNode, Weight]
     baselines: dict[StochasticNode, Baseline]
+    fitted: dict[StochasticNode, Fitted]
     kept: dict[StochasticNode, set[int]]
     exports: dict[Program, list[StochasticNode]]
     running: dict[Program, list[StochasticNode]]
@@ -86,10 +88,14 @@ def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> 
     scored = list({s.node: None for s in _distinct_scores(weights)})
     baselines = find_baselines(program, scored, influence)
     Scales(finder, baselines).run(program)
+    fitted = find_fitted(finder, weights, [n for n in scored if estimators[n].fits_baselines])
+    others = baselines.keys() | fitted.keys()
     axes: dict[tuple[int, ...], dict[Score, frozenset[int]]] = {}
     for cost, weight in weights.items():
-        _choose_axis(cost, weight, estimators, baselines, axes)
-    plan = Plan(program, nodes, influence, finder, estimators, weights, baselines, {}, {}, {}, {})
+        _choose_axis(cost, weight, estimators, others, axes)
+    plan = Plan(
+        program, nodes, influence, finder, estimators, weights, baselines, fitted, {}, {}, {}, {}
+    )
     _route(plan)
     return plan
 
@@ -164,13 +170,13 @@ def _cannot_enumerate(node: StochasticNode, why: Any) -> None:
     )
 
 
-def _choose_axis(cost, weight, estimators, baselines, known) -> None:
+def _choose_axis(cost, weight, estimators, others, known) -> None:
     """Picks the axis for leave-one-out: the first along which a draw and the cost are aligned."""
     shape = getattr(getattr(cost.atom, "aval", None), "shape", ())
     known = known.setdefault(shape, {})
     for score in weight.scores:
         if score not in known:
-            wanted = estimators[score.node].leave_one_out and score.node not in baselines
+            wanted = estimators[score.node].leave_one_out and score.node not in others
             known[score] = _aligned_axes(score, shape) if wanted else frozenset()
     axes = [known[score] for score in weight.scores]
     usable = [min(a) for a in set(axes) if a]

@@ -25,6 +25,11 @@ class Estimator:
         return False
 
     @property
+    def fits_baselines(self) -> bool:
+        """Whether a baseline is fitted by regression over a batch, where there is one."""
+        return False
+
+    @property
     def outcomes(self) -> int:
         """The most joint outcomes for which a cost is recomputed; 0: never."""
         return 0

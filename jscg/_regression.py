@@ -1,0 +1,201 @@
+"""Fitted baselines, as numbers: see `_fitted` for what is predicted from what.
+
+Draws whose cells are the same are fitted at once: their predictors are sums of the same columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ._fitted import Fitted, Term
+from ._weights import LogProb, box
+
+FOLDS = 4
+RIDGE = 1e-3
+CONSTANT = 1e-5  # a predictor that varies by less, relative to its mean, is taken as constant
+
+
+class Values(NamedTuple):
+    """One term of the objective as a number.
+
+    Attributes:
+      slope: the derivative of the objective with respect to it.
+      sampled: its value.
+      expected: its expectation, if it is enumerated, else its value.
+      frozen: its expectation where only the probabilities are differentiable, or None.
+    """
+
+    slope: Any
+    sampled: Any
+    expected: Any
+    frozen: Any
+
+    @property
+    def deviation(self) -> Any:
+        """Sampled minus expected."""
+        return self.sampled - self.expected
+
+
+class Drawn(NamedTuple):
+    """What is known of a draw.
+
+    Attributes:
+      log_prob: with all its axes.
+      baseline: of the user, in the units of the objective, subtracted already; or None.
+    """
+
+    log_prob: Any
+    baseline: Any
+
+
+def fitted_term(fits: list[Fitted], values: dict[Any, Values], drawn: list[Drawn]) -> Any:
+    """What the fitted baselines of draws with the same cells add to the surrogate: value zero."""
+    columns = _Columns(fits[0].shape, values)
+    chosen = [_predictors(f, d, columns) for f, d in zip(fits, drawn, strict=True)]
+    width = 1 + max(len(known) for _, known in chosen)
+    cells = columns.stacked()
+    pick = np.zeros((len(fits), cells.shape[-1], width), np.float32)
+    for each, (target, known) in zip(pick, chosen, strict=True):
+        for place, parts in zip((-1, *range(width - 1)), (target, *known), strict=False):
+            for sign, column in parts:
+                each[column, place] += sign
+    x = jnp.einsum("sgt,dti->dsgi", cells, pick, precision="highest")
+    if fits[0].shape[0] > 1:
+        others = (jnp.sum(x, 1, keepdims=True) - x) / (x.shape[1] - 1)
+        changing = np.ones((len(fits), 1, 1, width), np.float32)
+        for each, f, (_, known) in zip(changing, fits, chosen, strict=True):
+            if f.own and not f.varied:
+                each[..., len(known) - 1] = 0.0  # it is the same for all samples
+        x = jnp.concatenate([x[..., :-1], others * changing, x[..., -1:]], -1)
+    prediction, slope = cross_fit(lax.stop_gradient(x))
+    log_probs = jnp.stack([columns.log_prob(f, d) for f, d in zip(fits, drawn, strict=True)])
+    out = jnp.sum(prediction * (1.0 - box(log_probs)))
+    for f, s in zip(fits, slope, strict=True):
+        # The first predictor is no baseline: its covariance with the score is known, though.
+        for term in f.own:
+            exact = columns.sum(term, values[term.atom].frozen)
+            out = out + jnp.sum(s[:, 0] * (exact - lax.stop_gradient(exact)))
+    return out
+
+
+def _predictors(f: Fitted, drawn: Drawn, columns: _Columns):
+    """The cost-to-go, and what it is predicted from, each as a list of (sign, column)."""
+
+    def deviation(terms):
+        return [(1.0, columns.number(t, "deviation")) for t in terms]
+
+    target = [(1.0, columns.number(t, "expected")) for t in f.to_go]
+    if drawn.baseline is not None:
+        target.append((-1.0, columns.baseline(f, drawn.baseline)))
+    known = [deviation(f.own)] if f.own else []
+    known += [deviation(terms) for terms in f.deviations]
+    known += [[(1.0, columns.number(t, "sampled")) for t in terms] for terms in f.above]
+    if f.own:
+        known.append([(1.0, columns.number(t, "expected")) for t in f.own])
+    return target, known
+
+
+class _Columns:
+    """Sums of terms over cells, [samples, groups] each."""
+
+    def __init__(self, shape: tuple[int, int], values: dict[Any, Values]):
+        self.shape, self.values = shape, values
+        self.numbers: dict[Any, int] = {}
+        self.arrays: list[Any] = []
+
+    def number(self, term: Term, kind: str) -> int:
+        values = self.values[term.atom]
+        if kind == "expected" and values.expected is values.sampled:
+            kind = "sampled"
+        key = (term.atom, term.places, kind)
+        if key not in self.numbers:
+            value = lax.stop_gradient(getattr(values, kind))
+            self.numbers[key] = self._add(self.sum(term, value))
+        return self.numbers[key]
+
+    def _add(self, array: Any) -> int:
+        self.arrays.append(array)
+        return len(self.arrays) - 1
+
+    def stacked(self) -> Any:
+        return jnp.stack(self.arrays, -1)
+
+    def sum(self, term: Term, value: Any) -> Any:
+        value = value * lax.stop_gradient(self.values[term.atom].slope)
+        value = value.astype(jnp.promote_types(value.dtype, jnp.float32))
+        rest = tuple(i for i in range(value.ndim) if i not in term.places)
+        order = np.argsort(np.argsort(term.places))
+        return jnp.sum(value, rest).transpose(order).reshape(self.shape)
+
+    def baseline(self, f: Fitted, b: Any) -> int:
+        rest = tuple(i for i in range(b.ndim) if i not in f.axes)
+        sizes = [f.node.shape[a] for a in f.axes]
+        cells = jnp.broadcast_to(jnp.mean(lax.stop_gradient(b), rest), sizes)
+        return self._add(cells.reshape(self.shape))
+
+    def log_prob(self, f: Fitted, drawn: Drawn) -> Any:
+        every = LogProb(drawn.log_prob, tuple(range(drawn.log_prob.ndim)))
+        return every.keep(f.axes).array.reshape(self.shape)
+
+
+def cross_fit(x: Any) -> tuple[Any, Any]:
+    """Predicts the last variable of each group by linear regression over groups of other folds.
+
+    Args:
+      x: [draws, samples, groups, variables].
+
+    Returns:
+      The predictions, [draws, samples, groups], and the coefficients, [draws, groups, variables-1].
+    """
+    groups, n = x.shape[2], x.shape[3] - 1
+    folds = min(FOLDS, groups)
+    mine = np.arange(groups) % folds
+    used = np.asarray(mine[None] != np.arange(folds)[:, None], x.dtype)
+    used /= x.shape[1] * used.sum(1, keepdims=True)
+    # The unit only spares overflow: what follows is the same without.
+    unit = jnp.max(jnp.abs(x), (1, 2), keepdims=True)
+    unit = jnp.where(unit > 0, unit, 1.0)
+    x = x / unit
+    mean = jnp.einsum("fg,dsgi->dfi", used, x, precision="highest")
+    centred = x[:, None] - mean[:, :, None, None]
+    weighted = centred * used[:, None, :, None]
+    covariance = jnp.einsum("dfsgi,dfsgj->dfij", weighted, centred, precision="highest")
+    variance = jnp.diagonal(covariance, axis1=2, axis2=3)[..., :n]
+    # In units of the other folds, or a cell would move its own coefficients.
+    ridge = RIDGE * variance + (CONSTANT * mean[..., :n]) ** 2 + jnp.finfo(x.dtype).tiny
+    left = covariance[..., :n, :n] + ridge[..., None] * np.eye(n, dtype=x.dtype)
+    scale = lax.rsqrt(variance + ridge)
+    left = left * scale[..., :, None] * scale[..., None, :]
+    slope = solve(left, covariance[..., :n, n] * scale) * scale
+    start = mean[..., n] - jnp.sum(slope * mean[..., :n], -1)
+    slope, start = slope[:, mine], start[:, mine]
+    prediction = start[:, None] + jnp.sum(x[..., :n] * slope[:, None], -1)
+    unit = unit[:, 0]
+    return _finite(prediction * unit[..., n:]), _finite(slope * (unit[..., n:] / unit[..., :n]))
+
+
+def solve(left: Any, right: Any) -> Any:
+    """Solves many small positive definite systems, of order n and well-conditioned.
+
+    By elimination without pivots: `jnp.linalg.solve` stalls on a CPU with few threads, where
+    several calls with thousands of systems each run at once (seen with jaxlib 0.10).
+    """
+    n = right.shape[-1]
+
+    def eliminate(k, a):
+        row, column = (lax.dynamic_index_in_dim(a, k, a.ndim - d, keepdims=False) for d in (2, 1))
+        row = row / lax.dynamic_index_in_dim(row, k, row.ndim - 1)
+        column = column - (np.arange(n) == k)
+        return a - column[..., :, None] * row[..., None, :]
+
+    both = jnp.concatenate([left, right[..., None]], -1)
+    return lax.fori_loop(0, n, eliminate, both)[..., -1]
+
+
+def _finite(a: Any) -> Any:
+    """No baseline rather than one that has overflowed."""
+    return jnp.where(jnp.isfinite(a), a, 0.0)

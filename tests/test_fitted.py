@@ -1,0 +1,108 @@
+"""Fitted baselines: exactly unbiased to second order, whatever the other cells do; and better."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import random
+from jax.nn import log_sigmoid, sigmoid
+
+import jscg
+from jscg import _fitted, _rewrite
+
+THETA = jnp.array([0.3, -0.4, 0.2, 0.5, -0.7])
+
+
+def log_prob(logits, x):
+    return x * log_sigmoid(logits) + (1 - x) * log_sigmoid(-logits)
+
+
+def chain(theta, rows, key, b=None):
+    """Two layers of one unit: own log-probs, a cost of both, and terms further up."""
+    k1, k2 = random.split(key)
+    l1 = theta[0] + theta[1] * rows
+    x1 = random.bernoulli(k1, sigmoid(l1)).astype(float)
+    l2 = theta[2] + theta[3] * x1 * (1 + rows)
+    x2 = random.bernoulli(k2, sigmoid(l2)).astype(float)
+    if b is not None:
+        x2 = jscg.baseline(x2, b * theta[4] + x1)
+    cost = log_prob(l1, x1) + log_prob(l2, x2) + jnp.cos(theta[4] * x1 + rows)
+    return jnp.mean(cost + jnp.exp(theta[4] * x2 * (2 * x1 - 1) + x1 * rows))
+
+
+def exact(theta, rows):
+    bits = jnp.array([0.0, 1.0])
+    l1 = (theta[0] + theta[1] * rows)[:, None]
+    q1 = jnp.exp(log_prob(l1, bits))  # [rows, x1]
+    l2 = theta[2] + theta[3] * bits * (1 + rows[:, None])  # [rows, x1]
+    q2 = jnp.exp(log_prob(l2[..., None], bits))  # [rows, x1, x2]
+    above = log_prob(l1, bits) + jnp.cos(theta[4] * bits + rows[:, None])
+    joint = jnp.exp(theta[4] * bits * (2 * bits[:, None] - 1) + bits[:, None] * rows[:, None, None])
+    inner = above + jnp.sum(q2 * (log_prob(l2[..., None], bits) + joint), -1)
+    return jnp.mean(jnp.sum(q1 * inner, -1))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Lets batches be so small that all their outcomes can be listed."""
+    monkeypatch.setattr(_fitted, "LEAST_GROUPS", 2)
+    monkeypatch.setattr(_fitted, "CELLS_FOR_EACH_PREDICTOR", 0)
+
+
+def joint(theta, rows, x1, x2):
+    """The probability of all draws."""
+    first = log_prob(theta[0] + theta[1] * rows, x1)
+    second = log_prob(theta[2] + theta[3] * x1 * (1 + rows), x2)
+    return jnp.exp(jnp.sum(first + second))
+
+
+def mean_over_outcomes(monkeypatch, fun, theta, rows, shape):
+    """The exact mean of fun(theta) over all values of the two draws of `chain`."""
+    size = int(np.prod(shape))
+    bits = np.array(list(itertools.product([False, True], repeat=2 * size)))
+
+    def at(flat):
+        drawn = flat[:size].reshape(shape), flat[size:].reshape(shape)
+        left = iter(drawn)
+        with monkeypatch.context() as patch:
+            patch.setattr(_rewrite, "replay", lambda *args, **params: next(left))
+            value = fun(theta)
+        return value, joint(theta, rows, *(x.astype(theta.dtype) for x in drawn))
+
+    values, probs = jax.jit(jax.vmap(at))(jnp.asarray(bits))
+    return jnp.tensordot(probs, values, 1)
+
+
+CASES = {
+    "over a batch": (1, 5, None),
+    "over samples and a batch": (2, 3, None),
+    "over samples": (5, 1, None),
+    "with one of the user": (1, 5, 1.5),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_exactly_unbiased_to_second_order(case, small, monkeypatch):
+    samples, size, b = CASES[case]
+    rows = jnp.linspace(-0.5, 0.8, size)
+
+    def fun(theta, key):
+        return chain(theta, rows, key, b)
+
+    s = jscg.surrogate(fun, num_samples=samples)
+    shape = (samples, size) if samples > 1 else (size,)
+    with jax.enable_x64(True):
+        theta = jnp.asarray(THETA, jnp.float64)
+        rows = rows.astype(jnp.float64)
+        at = lambda derive: mean_over_outcomes(  # noqa: E731
+            monkeypatch, lambda t: derive(s)(t, random.key(0)), theta, rows, shape
+        )
+        first, second = at(jax.grad), at(jax.hessian)
+        active = slice(0, 4 if b else 5)  # theta[4] also learns the baseline of the user
+        np.testing.assert_allclose(
+            first[active], jax.grad(exact)(theta, rows)[active], rtol=1e-9, atol=1e-12
+        )
+        truth = jax.hessian(exact)(theta, rows)
+        np.testing.assert_allclose(second[active, active], truth[active, active], rtol=1e-7)
