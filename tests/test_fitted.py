@@ -10,7 +10,7 @@ from jax import random
 from jax.nn import log_sigmoid, sigmoid
 
 import jscg
-from jscg import _fitted, _rewrite
+from jscg import _fitted, _regression, _rewrite
 
 THETA = jnp.array([0.3, -0.4, 0.2, 0.5, -0.7])
 
@@ -106,3 +106,80 @@ def test_exactly_unbiased_to_second_order(case, small, monkeypatch):
         )
         truth = jax.hessian(exact)(theta, rows)
         np.testing.assert_allclose(second[active, active], truth[active, active], rtol=1e-7)
+
+
+def divergence(logits, key, batch=32, extra=None):
+    """KL(q, q0) at q0 = q: its terms cancel sample by sample, but not when they are averaged."""
+    x = random.bernoulli(key, sigmoid(logits), (batch, len(logits))).astype(float)
+    own = jnp.sum(log_prob(logits, x), -1)
+    fixed = jnp.sum(log_prob(jax.lax.stop_gradient(logits), x), -1)
+    mixed = jnp.log(1e-3 + jnp.exp(fixed))  # no sum over units: it is scored, `own` is not
+    cost = own - mixed
+    return jnp.mean(cost if extra is None else cost + extra(x))
+
+
+def variances(fun, *args, **options):
+    g = jax.jit(jax.vmap(jscg.grad_expectation(fun, **options), (None, 0)))
+    return np.asarray(g(*args, random.split(random.key(2), 2000)), np.float64).var(0)
+
+
+LOGITS = jnp.array([0.5, -1.0, 0.2, 1.5])
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_restores_what_cancels(samples):
+    plain = variances(
+        divergence, LOGITS, num_samples=samples, estimators=jscg.estimators.Auto(fits=False)
+    )
+    textbook = variances(
+        divergence, LOGITS, num_samples=samples, estimators=jscg.estimators.ScoreFunction()
+    )
+    ours = variances(divergence, LOGITS, num_samples=samples)
+    assert np.all(textbook > 0) and np.all(plain > 0)
+    assert np.all(ours < 0.1 * plain), ours / plain
+
+
+def test_a_constant_changes_no_sample():
+    keys = random.split(random.key(4), 50)
+    g = lambda **options: jscg.grad_expectation(  # noqa: E731
+        lambda logits, key: divergence(logits, key, **options)
+    )
+    for key in keys:
+        np.testing.assert_array_equal(
+            g()(LOGITS, key), g(extra=lambda x: jnp.full(len(x), 1e3))(LOGITS, key)
+        )
+
+
+def test_can_be_switched_off():
+    program = jax.make_jaxpr(jscg.surrogate(divergence))(LOGITS, random.key(0))
+    off = jscg.estimators.Auto(fits=False)
+    without = jax.make_jaxpr(jscg.surrogate(divergence, estimators=off))(LOGITS, random.key(0))
+    assert len(without.jaxpr.eqns) < len(program.jaxpr.eqns)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1.0, 1e25])
+def test_costs_of_any_size(scale):
+    def fun(logits, key):
+        return scale * divergence(logits, key)
+
+    one = jscg.grad_expectation(divergence)(LOGITS, random.key(0))
+    np.testing.assert_allclose(
+        jscg.grad_expectation(fun)(LOGITS, random.key(0)) / scale, one, rtol=1e-3, atol=1e-6
+    )
+
+
+def test_small_batches_have_no_fitted_baseline():
+    for size, more in ((15, False), (16, True)):
+        fun = lambda q, k, size=size: divergence(q, k, size)  # noqa: E731
+        with_fit = jax.make_jaxpr(jscg.surrogate(fun))(LOGITS, random.key(0))
+        off = jscg.estimators.Auto(fits=False)
+        without = jax.make_jaxpr(jscg.surrogate(fun, estimators=off))(LOGITS, random.key(0))
+        assert (len(with_fit.jaxpr.eqns) > len(without.jaxpr.eqns)) == more, size
+
+
+def test_solve():
+    a = np.asarray(random.normal(random.key(0), (3, 7, 5, 9)))
+    left = a @ a.swapaxes(-1, -2) + np.eye(5)
+    right = np.asarray(random.normal(random.key(1), (3, 7, 5)))
+    expected = np.linalg.solve(left, right[..., None])[..., 0]
+    np.testing.assert_allclose(_regression.solve(left, right), expected, rtol=1e-3, atol=1e-5)
