@@ -18,14 +18,14 @@ from jax import lax
 from ._compat import bind, bind_all
 from ._costs import CostNode
 from ._expected import expected
-from ._frame import Expectation, Frame, Scope
+from ._fits import fitted_terms
+from ._frame import Frame, Scope
 from ._nodes import StochasticNode
 from ._plan import Plan, Weight
 from ._portions import portions
 from ._primitives import MARKS, replay
 from ._program import CUSTOM, Literal, Program
 from ._regions import region
-from ._regression import Drawn, Values, fitted_term
 from ._scores import Scorer
 from ._weights import LogProb, box
 
@@ -59,8 +59,8 @@ class Rewriter:
         """Runs the program; its first output is the surrogate."""
         frame = self.run(self.plan.program, args, {}, Scope({}, {}))
         first = self.shadow(frame, self.plan.program.outvars[0])
-        if self.plan.fitted:
-            self.fit_baselines(frame)
+        for term in fitted_terms(self, frame):
+            self.add_extra(frame, term)
         if frame.extra is not None:
             first = first + frame.extra.astype(first.dtype)
         return [first, *(frame.read(v) for v in self.plan.program.outvars[1:])]
@@ -127,47 +127,6 @@ class Rewriter:
         log_prob = frame.raw[baseline.node]
         b = jnp.asarray(frame.read(baseline.atom), log_prob.dtype)
         return b.reshape(b.shape + (1,) * (log_prob.ndim - b.ndim))
-
-    def fit_baselines(self, frame: Frame) -> None:
-        atoms = list({t.atom: None for f in self.plan.fitted.values() for t in f.terms})
-        values = [lax.stop_gradient(frame.env[a]) for a in atoms]
-
-        def objective(values):
-            return self.combine(frame, dict(zip(atoms, values, strict=True)))
-
-        value, pull = jax.vjp(objective, values)
-        slopes = dict(zip(atoms, pull(jnp.ones_like(value))[0], strict=True))
-        found = {}
-        for atom, value in zip(atoms, values, strict=True):
-            mean = frame.expectations.get(atom, Expectation(value, None))
-            found[atom] = Values(slopes[atom], value, mean.value, mean.frozen)
-        together: dict[Any, list[Any]] = {}
-        for fitted in self.plan.fitted.values():
-            together.setdefault((fitted.cells, fitted.shape), []).append(fitted)
-        for fits in together.values():
-            drawn = [self.drawn(frame, f.node) for f in fits]
-            self.add_extra(frame, fitted_term(fits, found, drawn))
-
-    def drawn(self, frame: Frame, node: StochasticNode) -> Drawn:
-        baseline = self.plan.baselines.get(node)
-        known = None if baseline is None else baseline.scale * self.laid_out(frame, baseline)
-        return Drawn(frame.raw[node], known)
-
-    def combine(self, frame: Frame, terms: dict[Any, Any]) -> Any:
-        """The objective as a sum of its terms, without weights."""
-        made = dict(terms)
-        for eqn in frame.program.eqns:
-            for var in eqn.outvars:
-                if var not in made and var in self.shadows.linear:
-                    parts = self.shadows.linear[var]
-                    args = [
-                        made[v]
-                        if i in parts and not isinstance(v, Literal) and v in made
-                        else frame.read(v)
-                        for i, v in enumerate(eqn.invars)
-                    ]
-                    made[var] = self.bind_linear(eqn, args)[eqn.outvars.index(var)]
-        return made[frame.program.outvars[0]]
 
     def add_extra(self, frame: Frame, term: Any) -> None:
         frame.extra = term if frame.extra is None else frame.extra + term
