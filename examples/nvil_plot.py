@@ -70,8 +70,8 @@ def learning_curve(
     for name, nats in references.items():
         axes.axhline(nats, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(
-            f"{name} {nats:.1f}", (end, nats), (0, 3), textcoords="offset points",
-            ha="right", va="bottom", color=SOFT, fontsize=9,
+            f"{name} {nats:.1f}", (0.2 * end, nats), (0, 3), textcoords="offset points",
+            ha="left", va="bottom", color=SOFT, fontsize=9,
         )  # fmt: skip
     axes.plot(curve.steps, curve.train, color=BLUE, linewidth=1, alpha=0.5, label="training")
     axes.plot(curve.steps, curve.test, color=BLUE, marker="o", markersize=4, label="test")

@@ -25,6 +25,7 @@ from typing import Any
 
 from ._costs import CostFinder, CostNode
 from ._nodes import StochasticNode
+from ._pairs import Pairs
 from ._program import Literal, Program
 from ._relation import Relation
 
@@ -74,10 +75,8 @@ class Fitted:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Samples and groups of cells; (1, cells) with one axis only."""
-        sizes = [self.node.shape[a] for a in self.axes]
-        first = [1] if len(sizes) == 1 else sizes[:1]
-        return first[0], math.prod(sizes[len(sizes) > 1 :])
+        """Samples and groups of cells."""
+        return _shape(self.node, self.axes)
 
     @property
     def terms(self) -> list[Term]:
@@ -93,29 +92,46 @@ class Fitted:
         return moving + own + repeated
 
 
-def find_fitted(finder: CostFinder, weights: Mapping, wanted: list[StochasticNode]):
+def find_fitted(finder: CostFinder, pairs: Pairs, weights: Mapping, wanted: list[StochasticNode]):
     """Plans a fitted baseline for each of the wanted draws that can have one."""
     program = next(iter(finder.producers))
-    wanted = [n for n in wanted if n.program is program]
+    wanted = _promising(program, pairs, wanted)
     if not wanted:
         return {}
-    terms = list(_terms(finder, program))
-    relations = [_relations(finder, weights, t) for t in terms]
-    aligned = [
-        {n: _aligned(n, r, t[0].aval.shape) for n, r in every.items()}
-        for t, every in zip(terms, relations, strict=True)
-    ]
+    known: dict[Any, dict[int, int]] = {}
+    found = [_found(finder, weights, t, known) for t in _terms(finder, program)]
+    axes = _common_axes(wanted, found)
+    wanted = [n for n in wanted if _shape(n, axes[n])[1] >= LEAST_GROUPS]
     classes = _Classes()
-    for (atom, _), nodes in zip(terms, aligned, strict=True):
-        for node, places in nodes.items():
-            for axis, place in places.items():
-                classes.join((node, axis), (atom, place))
-    out = {}
-    for node in wanted:
-        found = _fit(node, terms, relations, aligned, weights, classes)
-        if found is not None:
-            out[node] = found
-    return out
+    for term in found:
+        for node in wanted:
+            for axis, place in term.aligned.get(node, {}).items():
+                classes.join((node, axis), (term.atom, place))
+    # Draws with the same cells see the same terms above them.
+    seen: dict[Any, list[Term | None]] = {}
+    fits = {n: _fit(n, axes[n], found, classes, seen) for n in wanted}
+    return {n: f for n, f in fits.items() if f is not None}
+
+
+def _promising(program: Program, pairs: Pairs, wanted: list[StochasticNode]):
+    """Those that may have groups enough, at a look at the distinct relations of all pairs."""
+    axes = {n: set(range(len(n.shape))) for n in wanted if n.program is program}
+    for node, relation, part in pairs.known:
+        if node in axes and part is program:
+            own = relation[len(node.loops) :]
+            axes[node].intersection_update(i for i, b in enumerate(own) if _is_aligned(b))
+    return [n for n, a in axes.items() if math.prod(n.shape[i] for i in a) >= LEAST_GROUPS]
+
+
+def _is_aligned(b: Any) -> bool:
+    return b is not None and isinstance(b[0], int) and b[1:] == (0, 0)
+
+
+def _shape(node: StochasticNode, axes: tuple[int, ...]) -> tuple[int, int]:
+    """Samples and groups of cells; (1, cells) with one axis only."""
+    sizes = [node.shape[a] for a in axes]
+    first = [1] if len(sizes) == 1 else sizes[:1]
+    return (*first, math.prod(sizes[len(sizes) > 1 :])) if sizes else (1, 1)
 
 
 def _terms(finder: CostFinder, program: Program) -> Iterator[tuple[Any, CostNode | None]]:
@@ -136,26 +152,63 @@ def _terms(finder: CostFinder, program: Program) -> Iterator[tuple[Any, CostNode
             yield atom, None
 
 
-def _relations(finder, weights, term) -> dict[StochasticNode, Relation]:
-    """The draws that influence a term, whether it is enumerated over them or not."""
+@dataclasses.dataclass(eq=False)
+class _Found:
+    """One term, with what all draws ask of it.
+
+    Attributes:
+      atom, cost: as in `Term`.
+      aligned: for each draw that influences it, enumerated or not, the axes of the draw along
+        which they are aligned, and the axis of the term for each.
+      over: the draws over which it is enumerated.
+      kind: terms of equal kind are influenced by the same draws.
+    """
+
+    atom: Any
+    cost: CostNode | None
+    aligned: dict[StochasticNode, dict[int, int]]
+    over: list[StochasticNode]
+    kind: Any
+
+
+def _found(finder, weights, term, known) -> _Found:
     atom, cost = term
+    links: list[Any] = []
     if cost is None:
-        return dict(finder.influence[atom])
-    weight = weights[cost]
-    return {s.node: s.relation for s in weight.scores} | {
-        e.node: e.relation for e in weight.enumerations
-    }
+        nodes = dict(finder.influence[atom])
+    else:
+        links = weights[cost].enumerations
+        nodes = {s.node: s.relation for s in weights[cost].scores}
+        nodes |= {e.node: e.relation for e in links}
+    shape = atom.aval.shape
+    aligned = {}
+    for node, relation in nodes.items():
+        key = node, relation, shape
+        if key not in known:
+            known[key] = _aligned(*key)
+        aligned[node] = known[key]
+    return _Found(atom, cost, aligned, [e.node for e in links], (frozenset(nodes), bool(links)))
 
 
 def _aligned(node: StochasticNode, relation: Relation, shape: tuple[int, ...]) -> dict[int, int]:
-    """Axes of the draw along which the term is aligned with it, and which of its axes they are."""
+    """Axes of the draw along which a term is aligned with it, and which of its axes they are."""
     out: dict[int, int] = {}
     for axis, b in enumerate(relation[len(node.loops) :]):
-        if b is None or not isinstance(b[0], int) or b[1:] != (0, 0):
+        if not _is_aligned(b):
             continue
         if 2 <= node.shape[axis] == shape[b[0]] and b[0] not in out.values():
             out[axis] = b[0]
     return out
+
+
+def _common_axes(wanted: list[StochasticNode], found: list[_Found]):
+    """The axes of each draw along which all that it influences is aligned with it."""
+    axes = {n: set(range(len(n.shape))) for n in wanted}
+    for term in found:
+        for node, places in term.aligned.items():
+            if node in axes and not axes[node] <= places.keys():
+                axes[node].intersection_update(places)
+    return {n: tuple(sorted(a)) for n, a in axes.items()}
 
 
 class _Classes:
@@ -165,57 +218,56 @@ class _Classes:
         self.parent: dict[Any, Any] = {}
 
     def find(self, key: Any) -> Any:
-        while (above := self.parent.get(key, key)) is not key:
-            key = above
-        return key
+        root = key
+        while (above := self.parent.get(root, root)) is not root:
+            root = above
+        while key is not root:  # the next search is short
+            self.parent[key], key = root, self.parent[key]
+        return root
 
     def join(self, a: Any, b: Any) -> None:
         self.parent.setdefault(a, a)
         self.parent.setdefault(b, b)
         self.parent[self.find(a)] = self.find(b)
 
-    def places(self, node: StochasticNode, axes: tuple[int, ...], atom: Any):
-        """For each axis of the draw the axis of the term in the same class, or None."""
-        mine = [self.find((node, a)) for a in axes]
-        theirs = [self.find((atom, i)) for i in range(len(atom.aval.shape))]
-        return tuple(theirs.index(c) if c in theirs else None for c in mine)
+    def term(self, cells: tuple[Any, ...], found: _Found) -> Term | None:
+        """A term by the cells, if all of them number one of its axes."""
+        theirs = [self.find((found.atom, i)) for i in range(len(found.atom.aval.shape))]
+        if not found.aligned or not set(theirs).issuperset(cells):
+            return None
+        return Term(found.atom, found.cost, tuple(map(theirs.index, cells)))
 
 
-def _fit(node, terms, relations, aligned, weights, classes) -> Fitted | None:
-    influenced = [i for i, every in enumerate(relations) if node in every]
-    axes = set(range(len(node.shape)))
-    for i in influenced:
-        axes &= set(aligned[i][node])
-    if not axes:
-        return None
-    ordered = tuple(sorted(axes))
+def _fit(node, axes, found: list[_Found], classes: _Classes, seen) -> Fitted | None:
+    cells = tuple(classes.find((node, a)) for a in axes)
+    if cells not in seen:
+        seen[cells] = [classes.term(cells, each) for each in found]
     to_go, own, varied = [], [], False
     deviations: dict[Any, list[Term]] = {}
     above: dict[Any, list[Term]] = {}
-    for i, (atom, cost) in enumerate(terms):
-        over = [e.node for e in weights[cost].enumerations] if cost is not None else []
-        if i not in influenced:
-            places = classes.places(node, ordered, atom)
-            if relations[i] and None not in places:
-                kind = (frozenset(relations[i]), bool(over))
-                above.setdefault(kind, []).append(Term(atom, cost, places))
+    for each, term in zip(found, seen[cells], strict=True):
+        aligned = each.aligned.get(node)
+        if aligned is None:
+            if term is not None:
+                above.setdefault(each.kind, []).append(term)
             continue
-        term = Term(atom, cost, tuple(aligned[i][node][a] for a in ordered))
-        if over == [node]:
+        places = tuple(aligned[a] for a in axes)
+        if term is None or term.places != places:
+            term = Term(each.atom, each.cost, places)
+        if each.over == [node]:
             own.append(term)
-            varied = varied or len(relations[i]) > 1
-        elif node not in over:
+            varied = varied or len(each.aligned) > 1
+        elif node not in each.over:
             to_go.append(term)
-            if len(over) == 1:
-                deviations.setdefault(over[0], []).append(term)
+            if len(each.over) == 1:
+                deviations.setdefault(each.over[0], []).append(term)
     if not to_go:
         return None
-    cells = tuple(classes.find((node, a)) for a in ordered)
     few = _few(deviations, MOST_DEVIATIONS), _few(above, MOST_ABOVE)
-    found = Fitted(node, ordered, cells, to_go, own, *few, varied)
-    samples, groups = found.shape
-    enough = samples * (groups - 1) * 3 // 4 >= CELLS_FOR_EACH_PREDICTOR * found.predictors
-    return found if found.predictors and groups >= LEAST_GROUPS and enough else None
+    out = Fitted(node, axes, cells, to_go, own, *few, varied)
+    samples, groups = out.shape
+    enough = samples * (groups - 1) * 3 // 4 >= CELLS_FOR_EACH_PREDICTOR * out.predictors
+    return out if out.predictors and enough else None
 
 
 def _few(groups: dict[Any, list[Term]], most: int) -> list[list[Term]]:
