@@ -119,19 +119,20 @@ def _promising(program: Program, pairs: Pairs, wanted: list[StochasticNode]):
     for node, relation, part in pairs.known:
         if node in axes and part is program:
             own = relation[len(node.loops) :]
-            axes[node].intersection_update(i for i, b in enumerate(own) if _is_aligned(b))
+            axes[node].intersection_update(i for i, b in enumerate(own) if _place(b) is not None)
     return [n for n, a in axes.items() if math.prod(n.shape[i] for i in a) >= LEAST_GROUPS]
 
 
-def _is_aligned(b: Any) -> bool:
-    return b is not None and isinstance(b[0], int) and b[1:] == (0, 0)
+def _place(b: Any) -> int | None:
+    """The axis of a value with which an axis of a draw is aligned, by its band."""
+    return b[0] if b is not None and isinstance(b[0], int) and b[1:] == (0, 0) else None
 
 
 def _shape(node: StochasticNode, axes: tuple[int, ...]) -> tuple[int, int]:
     """Samples and groups of cells; (1, cells) with one axis only."""
     sizes = [node.shape[a] for a in axes]
-    first = [1] if len(sizes) == 1 else sizes[:1]
-    return (*first, math.prod(sizes[len(sizes) > 1 :])) if sizes else (1, 1)
+    samples = sizes.pop(0) if len(sizes) > 1 else 1
+    return samples, math.prod(sizes)
 
 
 def _terms(finder: CostFinder, program: Program) -> Iterator[tuple[Any, CostNode | None]]:
@@ -194,10 +195,10 @@ def _aligned(node: StochasticNode, relation: Relation, shape: tuple[int, ...]) -
     """Axes of the draw along which a term is aligned with it, and which of its axes they are."""
     out: dict[int, int] = {}
     for axis, b in enumerate(relation[len(node.loops) :]):
-        if not _is_aligned(b):
-            continue
-        if 2 <= node.shape[axis] == shape[b[0]] and b[0] not in out.values():
-            out[axis] = b[0]
+        place = _place(b)
+        if place is not None and 2 <= node.shape[axis] == shape[place]:
+            if place not in out.values():
+                out[axis] = place
     return out
 
 
