@@ -13,6 +13,7 @@ from ._api import (
     value_and_grad_expectation,
 )
 from ._errors import JscgError
+from ._sampler import sampler
 
 # Source lines in messages are the user's, never ours.
 _source_info_util.register_exclusion(str(_pathlib.Path(__file__).parent))
@@ -23,6 +24,7 @@ __all__ = [
     "baseline",
     "estimators",
     "grad_expectation",
+    "sampler",
     "stop_influence",
     "surrogate",
     "value_and_grad_expectation",

@@ -1,12 +1,14 @@
-"""Which values depend *differentiably* on the arguments that the gradient is for.
+"""Which values depend *differentiably* on the arguments that the gradient is for, and on noise.
 
-A draw needs a score only where its parameters do.  Environment noise, dropout masks and
-transitions are free.  The analysis over-approximates: an active value may have a zero tangent.
+A draw needs a score only where its parameters depend on these arguments.  Environment noise,
+dropout masks and transitions are free.  Both analyses over-approximate: an active value may have
+a zero tangent.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,7 +17,10 @@ from ._program import CHECKPOINTS, CUSTOM, Literal, Program, split_scan, split_w
 from .draws import FAMILIES
 
 # Primitives whose derivative is zero wherever it exists.
-_FLAT = {"stop_gradient", "floor", "ceil", "round", "sign", "population_count", "clz"}
+FLAT = {"stop_gradient", "floor", "ceil", "round", "sign", "population_count", "clz"}
+
+# For an equation without sub-programs: which outputs depend on what its flagged inputs do.
+Step = Callable[[Any, list[bool]], list[bool]]
 
 
 def active_variables(program: Program, inputs: list[bool]) -> set[Any]:
@@ -26,23 +31,86 @@ def active_variables(program: Program, inputs: list[bool]) -> set[Any]:
       inputs: for each of its inputs, whether the gradient is for it.
     """
     active: set[Any] = set()
-    _visit(program, inputs, active)
+    _visit(program, inputs, active, _tangents)
     return active
 
 
-def _visit(program: Program, inputs: list[bool], active: set[Any]) -> list[bool]:
-    active.update(v for v, is_active in zip(program.invars, inputs, strict=True) if is_active)
+def rounded_variables(program: Program, inputs: list[bool]) -> set[Any]:
+    """Returns the integers that are made of the arguments that the gradient is for, by no draw."""
+
+    def step(eqn: Any, flags: list[bool]) -> list[bool]:
+        cut = eqn.primitive.name in {"draw", "stop_gradient", "stop_influence"}
+        return [any(flags) and not cut] * len(eqn.outvars)
+
+    found: set[Any] = set()
+    _visit(program, inputs, found, step)
+    return {v for v in found if jnp.issubdtype(v.aval.dtype, jnp.integer)}
+
+
+def noisy_variables(program: Program, silent: set[Any]) -> set[Any]:
+    """Returns the variables whose law is continuous: they depend on a continuous draw.
+
+    Args:
+      program: the program.
+      silent: draws that are left out, by the variable that they are assigned to.
+    """
+
+    def step(eqn: Any, flags: list[bool]) -> list[bool]:
+        if eqn.primitive.name == "draw":
+            source = not FAMILIES[eqn.params["family"]].discrete
+            return [source and eqn.outvars[0] not in silent]
+        if eqn.primitive.name == "random_bits":
+            return [True]
+        if eqn.primitive.name == "stop_influence":
+            return [False]
+        kinds = [v.aval.dtype for v, f in zip(eqn.invars, flags, strict=True) if f]
+        floats = any(_is_float(k) for k in kinds)
+        # Of a float, an integer or a truth value is discrete; random bits are integers.
+        return [bool(kinds) and (_is_float(v.aval.dtype) or not floats) for v in eqn.outvars]
+
+    noisy: set[Any] = set()
+    _visit(program, [False] * len(program.invars), noisy, step, everywhere=True)
+    return noisy
+
+
+def live_variables(program: Program, roots: list[Any] | None = None) -> set[Any]:
+    """The variables on which the cost depends, or on which some roots do."""
+    live: set[Any] = set()
+
+    def visit(part: Program, outputs: list[Any]) -> None:
+        live.update(v for v in outputs if not isinstance(v, Literal))
+        for index in reversed(range(len(part.eqns))):
+            eqn = part.eqns[index]
+            wanted = not live.isdisjoint(eqn.outvars)
+            for sub in part.subs.get(index, ()):
+                if wanted or roots is not None:
+                    before = len(live)
+                    visit(sub, sub.outvars if wanted else [])
+                    wanted = wanted or len(live) > before
+            if eqn.primitive.name == "stop_influence" or not wanted:
+                continue
+            read = eqn.invars
+            if eqn.primitive.name == "draw" and FAMILIES[eqn.params["family"]].observed:
+                read = read[1:]  # the draw accounts for how its value came about
+            live.update(v for v in read if not isinstance(v, Literal))
+
+    if roots is not None:
+        live.update(roots)
+    visit(program, program.outvars[:1] if roots is None else [])
+    return live
+
+
+def _visit(program: Program, inputs, found: set[Any], step: Step, everywhere=False) -> list[bool]:
+    found.update(v for v, flag in zip(program.invars, inputs, strict=True) if flag)
     for index, eqn in enumerate(program.eqns):
-        flags = [not isinstance(v, Literal) and v in active for v in eqn.invars]
-        if not any(flags):
+        flags = [not isinstance(v, Literal) and v in found for v in eqn.invars]
+        if not everywhere and not any(flags):
             continue
-        outputs = _outputs(program.subs.get(index, ()), eqn, flags, active)
-        active.update(
-            v
-            for v, out in zip(eqn.outvars, outputs, strict=True)
-            if out and _is_float(v.aval.dtype)
-        )
-    return [not isinstance(v, Literal) and v in active for v in program.outvars]
+        subs = program.subs.get(index)
+        visit = functools.partial(_visit, found=found, step=step, everywhere=everywhere)
+        outputs = _outputs(subs, eqn, flags, visit) if subs else step(eqn, flags)
+        found.update(v for v, out in zip(eqn.outvars, outputs, strict=True) if out)
+    return [not isinstance(v, Literal) and v in found for v in program.outvars]
 
 
 @functools.cache
@@ -50,31 +118,42 @@ def _is_float(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
-def _outputs(subs, eqn, flags: list[bool], active: set[Any]) -> list[bool]:
+def _tangents(eqn: Any, flags: list[bool]) -> list[bool]:
     name = eqn.primitive.name
-    if name in _FLAT or (name == "draw" and FAMILIES[eqn.params["family"]].discrete):
+    if name in FLAT or (name == "draw" and FAMILIES[eqn.params["family"]].discrete):
         return [False] * len(eqn.outvars)
     if name == "baseline":
-        return flags[:1]
+        flags = flags[:1]
+    return [any(flags) and _is_float(v.aval.dtype) for v in eqn.outvars]
+
+
+def _outputs(subs, eqn, flags: list[bool], visit) -> list[bool]:
+    name = eqn.primitive.name
     if name == "scan":
         consts, carry, xs = split_scan(eqn, flags)
-        return _fixpoint(subs[0], consts, carry, xs, active)
+        return _fixpoint(subs[0], consts, carry, xs, visit)
     if name == "while":
-        _, consts, carry = split_while(eqn, flags)
-        return _fixpoint(subs[1], consts, carry, [], active)
+        before, consts, carry = split_while(eqn, flags)
+        outs = _fixpoint(subs[1], consts, carry, [], visit)
+        visit(subs[0], [*before, *outs])
+        return outs
     if name == "cond":
-        branches = [_visit(sub, flags[1:], active) for sub in subs]
+        branches = [visit(sub, flags[1:]) for sub in subs]
         return [any(outs) for outs in zip(*branches, strict=True)]
-    if name in CHECKPOINTS:
-        return _visit(subs[0], flags, active)
+    outs = visit(subs[0], flags)
     if name in CUSTOM:  # its own rule may make anything of the tangents
-        _visit(subs[0], flags, active)
-    return [True] * len(eqn.outvars)
+        changed = any(flags)
+        return [
+            out or (changed and _is_float(v.aval.dtype))
+            for out, v in zip(outs, eqn.outvars, strict=True)
+        ]
+    assert name in CHECKPOINTS
+    return outs
 
 
-def _fixpoint(body, consts, carry, xs, active) -> list[bool]:
+def _fixpoint(body, consts, carry, xs, visit) -> list[bool]:
     while True:
-        outs = _visit(body, [*consts, *carry, *xs], active)
+        outs = visit(body, [*consts, *carry, *xs])
         joined = [a or b for a, b in zip(carry, outs[: len(carry)], strict=True)]
         if joined == carry:
             return [*joined, *outs[len(carry) :]]

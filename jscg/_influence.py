@@ -155,7 +155,7 @@ def draw_transfers(eqn: Any) -> list[Transfer]:
         mapped = [(level, 0, 0) for level, m in enumerate(levels) if m[k]]
         base = len(var.aval.shape) - len(mapped)
         if k == 0:
-            axes: tuple = (None,) * base
+            axes: tuple = tuple(range(base)) if rule.observed else (None,) * base
         else:
             axes = rule.operand_axes(
                 params["names"][k - 1], base, len(out) - len(levels), dict(params["static"])

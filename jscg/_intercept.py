@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._context import traced_by_jscg, tracing
-from ._primitives import draw_p
+from ._primitives import draw_p, typed
 from .draws import FAMILIES
 
 _SAMPLERS = {name: getattr(jax.random, name) for name in FAMILIES if hasattr(jax.random, name)}
@@ -79,9 +79,7 @@ def sample(name: str, args: tuple, kwargs: dict[str, Any]):
 
 
 def _draw(name: str, given: dict[str, Any]):
-    key = given.pop("key")
-    if not jnp.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
+    key = typed(given.pop("key"))
     # Python scalars stay as they are: jax.random reads their weak type.
     names = tuple(
         n

@@ -6,8 +6,12 @@ import ast
 import dataclasses
 import functools
 import linecache
+from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
+
+from ._activity import rounded_variables
 from ._errors import refuse, where
 from ._program import CUSTOM, Literal, Program
 from .draws import FAMILIES
@@ -56,7 +60,27 @@ class StochasticNode:
     def shape(self) -> tuple[int, ...]:
         """Shape of the log-prob."""
         shape = tuple(self.var.aval.shape)
-        return shape[: len(shape) - self.rule.event_ndim]
+        given = dict(self.eqn.params["static"])
+        return shape[: len(shape) - given.get("event_ndim", self.rule.event_ndim)]
+
+    @property
+    def key(self) -> Any:
+        """The key that it is made with; None if it is made of another draw of the program."""
+        if not self.rule.observed:
+            return self.eqn.invars[0]
+        place = self._source
+        return self.eqn.invars[place] if place else None
+
+    @property
+    def _source(self) -> int:
+        """Which operand of the equation tells copies from independent draws."""
+        names = self.eqn.params["names"]
+        return 1 + names.index("source") if "source" in names else 0
+
+    @property
+    def own_keys(self) -> bool:
+        """Whether every vmap around it maps the key as well."""
+        return all(mapped[self._source] for mapped in self.eqn.params["batch"])
 
     @property
     def loops(self):
@@ -86,24 +110,65 @@ def find_nodes(program: Program, active: set[Any]) -> list[StochasticNode]:
     Raises:
       BiasError: where a draw needs a score that jscg cannot give.
     """
-    nodes: list[StochasticNode] = []
+    nodes = []
+    for part, position, name in _named(program):
+        node = StochasticNode(name, part.eqns[position], part, position, FREE)
+        node.verdict = _verdict(node, active)
+        nodes.append(node)
+    return nodes
+
+
+def check_bounds(program: Program, nodes: list[StochasticNode], inputs: list[bool]) -> None:
+    """Refuses draws with a parameter that was rounded to an integer on its way.
+
+    Raises:
+      BiasError: there is one.
+    """
+
+    def integers(node):
+        return {
+            n: v
+            for n, v in node.operands().items()
+            if hasattr(v, "aval") and jnp.issubdtype(v.aval.dtype, jnp.integer)
+        }
+
+    if not any(integers(node) for node in nodes):
+        return
+    rounded = rounded_variables(program, inputs)
+    for node in nodes:
+        for name, v in integers(node).items():
+            if not isinstance(v, Literal) and v in rounded:
+                raise refuse(
+                    node.what,
+                    node.eqn,
+                    f"its parameter {name!r} is a rounded function of an argument that the "
+                    "gradient is for, so that no gradient goes through it.",
+                    "wrap it in jax.lax.stop_gradient if no gradient is wanted",
+                    "draw from jax.random.categorical with logits that depend on the argument",
+                )
+
+
+def name_draws(program: Program) -> dict[Any, str]:
+    """The name of every draw, by the variable that holds it."""
+    return {part.eqns[at].outvars[0]: name for part, at, name in _named(program)}
+
+
+def _named(program: Program) -> Iterator[tuple[Program, int, str]]:
     counts: dict[str, int] = {}
     names: set[str] = set()
     for part in program.walk():
-        labels = _checkpoint_names(part)
+        labels = None
         for position, eqn in enumerate(part.eqns):
             if eqn.primitive.name != "draw":
                 continue
+            labels = _checkpoint_names(part) if labels is None else labels
             family = eqn.params["family"]
             label = labels.get(eqn.outvars[0]) or _assigned_name(where(eqn))
             if label is None or label in names:
                 k = counts[family] = counts.get(family, -1) + 1
                 label = f"{label or family}_{k}"
             names.add(label)
-            node = StochasticNode(label, eqn, part, position, FREE)
-            node.verdict = _verdict(node, active)
-            nodes.append(node)
-    return nodes
+            yield part, position, label
 
 
 def _verdict(node: StochasticNode, active: set[Any]) -> str:
@@ -148,17 +213,16 @@ def _verdict(node: StochasticNode, active: set[Any]) -> str:
             "that are not taken",
             "wrap its parameter in jax.lax.stop_gradient if no gradient is wanted",
         )
-    for mapped in node.eqn.params["batch"]:
-        if not mapped[0]:
-            raise refuse(
-                node.what,
-                node.eqn,
-                "one key is shared by draws that vmap maps over their parameters. The draws are "
-                "then copies of one uniform number, not independent, and the product of their "
-                "probabilities is not their joint probability.",
-                "split the key and map over the keys as well",
-                "draw once, outside of the vmap, with the batched parameters",
-            )
+    if not node.own_keys:
+        raise refuse(
+            node.what,
+            node.eqn,
+            "one key is shared by draws that vmap maps over their parameters. The draws are "
+            "then copies of one uniform number, not independent, and the product of their "
+            "probabilities is not their joint probability.",
+            "split the key and map over the keys as well",
+            "draw once, outside of the vmap, with the batched parameters",
+        )
     return SCORED
 
 

@@ -12,14 +12,15 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from ._activity import active_variables
 from ._baselines import Baseline, Scales, find_baselines
 from ._costs import CostFinder, CostNode
 from ._enumerable import Enumeration, behind_draws, enumerable
 from ._errors import ArgumentError, refuse
 from ._fitted import Fitted, find_fitted
 from ._influence import InfluenceMap
-from ._nodes import PATHWISE, SCORED, StochasticNode, find_nodes
+from ._keys import check_keys
+from ._mend import mend
+from ._nodes import PATHWISE, SCORED, StochasticNode, check_bounds, find_nodes, name_draws
 from ._pairs import Pair, Pairs, Score
 from ._program import Program
 from .estimators import Auto, Estimator
@@ -75,8 +76,11 @@ Choices = Estimator | Mapping[str, Estimator] | None
 
 def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> Plan:
     """Finds the draws and costs of a program and chooses how each is estimated."""
-    active = active_variables(program, active_inputs)
+    names = name_draws(program)
+    active, noise = mend(program, active_inputs, names, _jumping(program, names, choices))
     nodes = find_nodes(program, active)
+    check_keys(program, nodes, noise)
+    check_bounds(program, nodes, active_inputs)
     estimators = _choose(nodes, choices)
     influence = InfluenceMap(program, [n for n in nodes if n.verdict == SCORED])
     finder = CostFinder(program, influence)
@@ -99,6 +103,22 @@ def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> 
     )
     _route(plan)
     return plan
+
+
+def _jumping(program: Program, names: dict[Any, str], choices: Choices) -> set[Any]:
+    """The draws behind which the user allows jumps."""
+    if choices is None:
+        return set()
+    if isinstance(choices, Estimator):
+        return set(names) if choices.allows_jumps else set()
+    wanted = {name for name, estimator in choices.items() if estimator.allows_jumps}
+    families = {
+        eqn.outvars[0]: eqn.params["family"]
+        for part in program.walk()
+        for eqn in part.eqns
+        if eqn.primitive.name == "draw"
+    }
+    return {v for v, name in names.items() if name in wanted or families[v] in wanted}
 
 
 def _choose(nodes: list[StochasticNode], choices: Choices) -> dict[StochasticNode, Estimator]:

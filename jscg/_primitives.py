@@ -27,6 +27,13 @@ MARKS = {"draw", "baseline", "stop_influence"}
 draw_p = jex_core.Primitive("draw")
 
 
+def typed(key: Any) -> Any:
+    """A key as a typed one."""
+    if jnp.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
+        return key
+    return jax.random.wrap_key_data(key)
+
+
 def map_batch(fun, batch: tuple[tuple[bool, ...], ...]):
     """Maps `fun(key, *operands)` once for each level of a draw's `batch`."""
     for mapped in reversed(batch):

@@ -73,6 +73,17 @@ class Program:
         parent = self.parent
         return parent.eqns[self.at].primitive.name if parent is not None else ""
 
+    def operand(self, var: Any) -> Any:
+        """The variable around this program that is handed in as one of its inputs, if any."""
+        parent = self.parent
+        if parent is None or var not in self.invars:
+            return None
+        eqn, place = parent.eqns[self.at], self.invars.index(var)
+        if self.holder == "while":
+            return None
+        outer = eqn.invars[place + (self.holder == "cond")]
+        return None if isinstance(outer, Literal) else outer
+
     def producers(self) -> dict[Any, int]:
         """For every variable that an equation here makes, the index of that equation."""
         return {var: i for i, eqn in enumerate(self.eqns) for var in eqn.outvars}
@@ -83,6 +94,41 @@ class Program:
         for subs in self.subs.values():
             for sub in subs:
                 yield from sub.walk()
+
+
+def insert(program: Program, index: int, eqns: list[Any]) -> None:
+    """Puts equations in the place of one that holds no program."""
+    program.eqns[index : index + 1] = eqns
+    more = len(eqns) - 1
+
+    def moved(i: int) -> int:
+        return i + more if i > index else i
+
+    for subs in program.subs.values():
+        for sub in subs:
+            sub.at = moved(sub.at)
+    program.subs = {moved(i): subs for i, subs in program.subs.items()}
+    program.calls = {
+        moved(i): [(moved(stop), eqn) for stop, eqn in calls] for i, calls in program.calls.items()
+    }
+
+
+class Uses:
+    """Who makes and who reads the variables of one program.
+
+    Attributes:
+      producers: for a variable, the index of the equation that makes it.
+      consumers: for a variable, the indices of the equations that read it, in order.
+      outputs: the variables that the program returns.
+    """
+
+    def __init__(self, program: Program):
+        self.producers = program.producers()
+        self.consumers: dict[Any, list[int]] = {}
+        for i, eqn in enumerate(program.eqns):
+            for v in dict.fromkeys(v for v in eqn.invars if not isinstance(v, Literal)):
+                self.consumers.setdefault(v, []).append(i)
+        self.outputs = {v for v in program.outvars if not isinstance(v, Literal)}
 
 
 def build(closed_jaxpr: Any) -> Program:

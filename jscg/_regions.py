@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ._compat import bind
 from ._frame import Frame, Scope
 from ._nodes import StochasticNode
 from ._program import CHECKPOINTS, Program, split_scan, split_while
@@ -191,6 +192,8 @@ def imports(rw: Any, frame: Frame, body: Program):
 
 def while_loop(rw: Any, frame: Frame, eqn: Any, subs, args: list[Any]) -> list[Any]:
     cond, body = subs
+    if cond.outvars[0].aval.shape:  # mapped by vmap: no public function makes such a loop
+        return bind(eqn, *args)
     cond_consts, consts, init = split_while(eqn, args)
 
     def go_on(carry):

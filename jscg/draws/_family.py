@@ -61,7 +61,8 @@ class Family:
         support: `support(static, **operands)` gives `(values, probs)`: the K possible values of
             one outcome, a NumPy array, and the probability of each, K arrays of the batch shape.
             None: too many.
-        event_ndim: trailing axes of the draw that are one joint outcome.
+        event_ndim: trailing axes of the draw that are one joint outcome; `event_ndim` among
+            `static` goes before it.
         operand_axes: `operand_axes(name, operand_ndim, out_ndim, static)`, for each axis of the
             operand the axis of the draw that it is aligned with (where the operand has size 1,
             it is broadcast), or None if every entry along it feeds the whole outcome.
@@ -69,6 +70,8 @@ class Family:
             derivative. None: the sampler's own derivative is right.
         support_size: `support_size(static, **shapes)`, K from the shapes of the operands, or
             None where `support` cannot be used.
+        observed: True if the value is computed by the program and handed in as the key, of the
+            shape of the draw.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Family:
     operand_axes: Callable[..., Axes] = right_aligned
     replay: Callable | None = None
     support_size: Callable[..., int | None] = unenumerable
+    observed: bool = False
 
     @property
     def reparameterized(self) -> bool:

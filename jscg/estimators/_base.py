@@ -12,12 +12,17 @@ class Estimator:
 
     An estimator of a draw says for which of the costs that the draw influences it is replaced by
     its exact expectation over the draw, and with which baseline the others are scored.
-
-    Attributes:
-      unbiased: whether the gradient's expectation is the gradient of the expectation.
     """
 
-    unbiased = True
+    @property
+    def unbiased(self) -> bool:
+        """Whether the gradient's expectation is the gradient of the expectation."""
+        return True
+
+    @property
+    def allows_jumps(self) -> bool:
+        """Whether a continuous draw is differentiated through where the cost jumps."""
+        return False
 
     @property
     def leave_one_out(self) -> bool:

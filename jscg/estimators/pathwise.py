@@ -17,6 +17,10 @@ class Pathwise(Estimator):
     (Schulman et al. 2015, section 2.1; implicit reparameterisation for gamma, beta, dirichlet, t
     and wald).  Sound where f is continuous.  The default for continuous draws.
 
+    Attributes:
+      allow_jumps: whether a discontinuous f is differentiated all the same, with a bias: what its
+        jumps contribute is lost.  Otherwise jscg scores the draw there, or raises `BiasError`.
+
     Example:
       >>> import jax, jax.numpy as jnp, jscg
       >>> def cost(scale, key):
@@ -26,6 +30,18 @@ class Pathwise(Estimator):
       >>> g.shape
       ()
     """
+
+    allow_jumps: bool = False
+
+    @property
+    def unbiased(self) -> bool:
+        """Not where jumps are allowed."""
+        return not self.allow_jumps
+
+    @property
+    def allows_jumps(self) -> bool:
+        """As asked for."""
+        return self.allow_jumps
 
     def check(self, node: Any) -> str | None:
         """Needs a derivative of the sample."""

@@ -1,0 +1,86 @@
+"""Samplers of the user's own: a simulator, a rejection loop, a callback."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ._errors import ArgumentError
+from ._primitives import draw_p, typed
+
+
+def sampler(
+    log_prob: Callable[..., Any], *, support: Sequence[float] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Teaches jscg a sampler of yours: its draws are scored with the log-prob that you give.
+
+    Nothing is differentiated through the sampler itself, so that it may be anything that JAX can
+    trace: a rejection loop, a `jax.pure_callback`, a simulator.  Outside of jscg it stays the
+    function that it was, but for a derivative of zero.
+
+    Args:
+      log_prob: `log_prob(x, *args, **kwargs)`, the log of the probability (or of the density) of
+        every independent outcome of `x`, with the arguments of the sampler after the key.  Its
+        shape is that of `x` without trailing axes that belong to one outcome.  It must be
+        differentiable in what a gradient is wanted for, and no support may move with that.
+      support: all outcomes of one element, if they are few: then they can be enumerated.
+
+    Returns:
+      A decorator of `fun(key, *args, **kwargs) -> x`, with `x` one array.
+
+    Raises:
+      ArgumentError: when the decorated function is called and the shapes of `x` and of its
+        log-prob do not agree.
+
+    The score function is that of Schulman et al. (2015), Theorem 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jscg
+      >>> @jscg.sampler(lambda x, rate: x * jnp.log(rate) - rate)
+      ... def counts(key, rate):  # arrivals in one unit of time
+      ...     return jnp.sum(jnp.cumsum(jax.random.exponential(key, (100,))) < rate)
+      >>> def mean(rate, key):
+      ...     return jnp.float32(counts(key, rate))
+      >>> keys = jax.random.split(jax.random.key(0), 10_000)
+      >>> g = jax.vmap(jscg.grad_expectation(mean), (None, 0))(3.0, keys)
+      >>> round(float(g.mean()), 1)
+      1.0
+    """
+
+    def decorate(fun: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(fun)
+        def draw(key: Any, *args: Any, **kwargs: Any) -> Any:
+            fixed, named = jax.tree.map(lax.stop_gradient, (args, kwargs))
+            x = lax.stop_gradient(jnp.asarray(fun(key, *fixed, **named)))
+            log_p = jnp.asarray(log_prob(x, *args, **kwargs))
+            if log_p.shape != x.shape[: log_p.ndim]:
+                raise ArgumentError(
+                    f"jscg: the sampler {fun.__name__!r} returned an array of shape {x.shape}, and "
+                    f"its log_prob one of shape {log_p.shape}. The log-prob must have the leading "
+                    "axes of the draw, one number for each independent outcome."
+                )
+            static: tuple = (("event_ndim", x.ndim - log_p.ndim),)
+            operands = {"source": typed(key), "log_prob": log_p}
+            if support is not None:
+                each = [log_prob(jnp.full_like(x, v), *args, **kwargs) for v in support]
+                operands["log_probs"] = jnp.stack(each, -1)
+                values = tuple(np.asarray(support).tolist())
+                static += (("dtype", x.dtype.name), ("support", values))
+            return draw_p.bind(
+                x,
+                *operands.values(),
+                family="sampler",
+                names=tuple(operands),
+                static=static,
+                batch=(),
+            )
+
+        return draw
+
+    return decorate

@@ -1,0 +1,58 @@
+"""Draws of the user's own samplers: the value, and its log-prob, are handed in."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jscg.draws._family import Axes, Family, Static, register
+
+
+def value(key: jax.Array, static: Static, **operands: jax.Array) -> jax.Array:
+    """What the sampler has returned, without a derivative."""
+    return lax.stop_gradient(key)
+
+
+def log_prob(x: jax.Array, static: Static, *, log_prob: jax.Array, **_: jax.Array) -> jax.Array:
+    """As the user's function has computed it."""
+    return log_prob
+
+
+def support(
+    static: Static, *, log_probs: jax.Array, **_: jax.Array
+) -> tuple[np.ndarray, list[jax.Array]]:
+    """The outcomes that the user has listed."""
+    probs = [jnp.exp(log_probs[..., k]) for k in range(log_probs.shape[-1])]
+    return np.asarray(static["support"], static["dtype"]), probs
+
+
+def support_size(static: Static, **shapes: tuple[int, ...]) -> int | None:
+    """How many are listed."""
+    return len(static["support"]) if "support" in static else None
+
+
+def operand_axes(name: str, operand_ndim: int, out_ndim: int, static: Static) -> Axes:
+    """Axes of a log-prob are the first ones of the draw; outcomes come last; a key has none."""
+    if name == "source":
+        return (None,) * operand_ndim
+    if name == "log_probs":
+        return (*range(operand_ndim - 1), None)
+    return tuple(range(operand_ndim))
+
+
+register(
+    Family(
+        name="sampler",
+        operands=("source", "log_prob", "log_probs"),
+        discrete=True,
+        log_prob=log_prob,
+        scored=("log_prob", "log_probs"),
+        support=support,
+        support_size=support_size,
+        operand_axes=operand_axes,
+        replay=value,
+        observed=True,
+    )
+)

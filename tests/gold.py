@@ -1,0 +1,439 @@
+"""The gold set: small programs whose right treatment is known from the definitions.
+
+Each is `fun(params, key)`; those that can be estimated come with their exact gradient. Verdicts:
+
+* `path`: continuous where the noise moves it, so that differentiating through the sample is right;
+* `scored`: a discrete draw with active parameters;
+* `mended`: jumps, but a draw with a known law can be put in the place of the jump;
+* `refused`: a gradient would be biased, and must not be returned;
+* `free`: no gradient has to go through what is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats as st
+from jax import lax, random
+from jax.nn import sigmoid
+
+GOLD: list[Gold] = []
+LAWS = {
+    random.normal: st.norm,
+    random.uniform: st.uniform,
+    random.logistic: st.logistic,
+    random.gumbel: st.gumbel_r,
+    random.exponential: st.expon,
+    random.laplace: st.laplace,
+    random.cauchy: st.cauchy,
+}
+
+
+@dataclass(frozen=True)
+class Gold:
+    """One program: its verdict, and its exact gradient unless it is refused."""
+
+    name: str
+    verdict: str
+    fun: Callable
+    exact: Callable | None
+    params: tuple[float, ...] = (0.3, 0.7)
+
+    def __str__(self) -> str:
+        return f"{self.verdict}-{self.name}"
+
+
+def by_quantiles(value: Callable, law, points: int = 1_000_000, step: float = 0.02) -> Callable:
+    """The gradient of E[value(params, z)] by the midpoint rule over quantiles of one noise z."""
+    z = jnp.asarray(law.ppf((np.arange(points) + 0.5) / points), jnp.float32)
+    mean = jax.jit(jax.vmap(value, (None, 0)))
+
+    def gradient(params: np.ndarray) -> np.ndarray:
+        out = []
+        for i in range(len(params)):
+            at = [np.asarray(mean(params + s * step * np.eye(len(params))[i], z)) for s in (1, -1)]
+            out.append((at[0].astype(np.float64) - at[1]).mean() / (2 * step))
+        return np.array(out)
+
+    return gradient
+
+
+def noise(verdict: str, sampler: Callable, params=(0.3, 0.7)):
+    """Adds `value(params, z)` with z one number drawn by a sampler of parameter-free noise."""
+
+    def add(value: Callable) -> Callable:
+        def fun(params, key):
+            return value(params, sampler(key))
+
+        exact = None if verdict == "refused" else by_quantiles(value, LAWS[sampler])
+        GOLD.append(Gold(value.__name__, verdict, fun, exact, params))
+        return value
+
+    return add
+
+
+def drawn(verdict: str, exact: Callable | None = None, params=(0.3, 0.7)):
+    """Adds `fun(params, key)`, with its expectation as a function of the parameters."""
+
+    def add(fun: Callable) -> Callable:
+        gradient = None if exact is None else lambda p: np.asarray(jax.grad(exact)(jnp.asarray(p)))
+        GOLD.append(Gold(fun.__name__, verdict, fun, gradient, params))
+        return fun
+
+    return add
+
+
+def affine(th, z):
+    return th[0] + th[1] * z
+
+
+# Kinks and smooth functions: the path is right -------------------------------------------------
+
+SMOOTH = {
+    "square": lambda x, th: x**2,
+    "relu": lambda x, th: jax.nn.relu(x),
+    "leaky_relu": lambda x, th: jax.nn.leaky_relu(x),
+    "prelu": lambda x, th: jnp.where(x > 0, x, th[0] * x),
+    "elu": lambda x, th: jax.nn.elu(x),
+    "selu": lambda x, th: jax.nn.selu(x),
+    "celu": lambda x, th: jax.nn.celu(x),
+    "gelu": lambda x, th: jax.nn.gelu(x),
+    "silu": lambda x, th: jax.nn.silu(x),
+    "softplus": lambda x, th: jax.nn.softplus(x),
+    "relu6": lambda x, th: jax.nn.relu6(4 * x),
+    "hard_tanh": lambda x, th: jax.nn.hard_tanh(x),
+    "hard_swish": lambda x, th: jax.nn.hard_swish(5 * x),
+    "absolute": lambda x, th: jnp.abs(x),
+    "clip": lambda x, th: jnp.clip(x, -0.5, 0.5),
+    "maximum": lambda x, th: jnp.maximum(x, th[1]),
+    "minimum": lambda x, th: jnp.minimum(x, x**2),
+    "where": lambda x, th: jnp.where(x > 0, x, 0.1 * x),
+    "where_negated": lambda x, th: jnp.where(~(x > 0), 0.1 * x, x),
+    "where_both": lambda x, th: jnp.where((x > -1) & (x < 1), x, jnp.clip(x, -1, 1)),
+    "huber": lambda x, th: jnp.where(jnp.abs(x) <= 1, 0.5 * x**2, jnp.abs(x) - 0.5),
+    "hinge_at_a_parameter": lambda x, th: jnp.where(x > th[0], (x - th[0]) * th[1], 0.0),
+    "safe_square_root": lambda x, th: jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0),
+    "safe_log": lambda x, th: jnp.where(x > 1, jnp.log(jnp.where(x > 1, x, 1.0)), 0.0),
+    "safe_division": lambda x, th: jnp.where(x == 0, 1.0, jnp.sin(x) / jnp.where(x == 0, 1.0, x)),
+    "nan_guard": lambda x, th: jnp.where(jnp.isnan(x), 0.0, x**2),
+    "logsumexp": lambda x, th: jax.nn.logsumexp(jnp.stack([x, th[0], 0.0])),
+    "softmax": lambda x, th: jax.nn.softmax(jnp.stack([x, th[0]]))[0],
+    "logaddexp": lambda x, th: jnp.logaddexp(x, th[1]),
+    "smallest": lambda x, th: jnp.sort(jnp.stack([x, th[0], 0.5]))[0],
+    "median": lambda x, th: jnp.median(jnp.stack([x, th[0], 0.5])),
+    "largest_two": lambda x, th: lax.top_k(jnp.stack([x, th[0], 0.5]), 2)[0].sum(),
+    "norm": lambda x, th: jnp.linalg.norm(jnp.stack([x, th[1]])),
+    "exponential": lambda x, th: jnp.exp(0.5 * x),
+    "half_precision": lambda x, th: jax.nn.leaky_relu(x.astype(jnp.bfloat16)).astype(jnp.float32),
+}
+
+
+def _smooth(name, value):
+    def program(th, z):
+        return value(affine(th, z), th)
+
+    program.__name__ = name
+    noise("path", random.normal)(program)
+
+
+for _name, _value in SMOOTH.items():
+    _smooth(_name, _value)
+
+
+@drawn("path", lambda th: th[1] * (th[1] + 1) + 0 * th[0])
+def gamma_square(th, key):
+    return random.gamma(key, th[1]) ** 2
+
+
+@drawn("path", lambda th: 1 + 0 * th[0] + jax.scipy.special.digamma(th[1] + 1))
+def log_density_with_its_support(th, key):
+    x = random.gamma(key, th[1] + 1)
+    return jnp.sum(jnp.where(x > 0, jnp.log(x), -jnp.inf)) + 1
+
+
+@drawn("path", lambda th: (th[0] + th[1]) / 2)
+def moving_uniform(th, key):
+    return random.uniform(key, minval=th[0], maxval=th[1])
+
+
+@drawn("path", lambda th: th[0] ** 2 + 1 + th[1])
+def shared_key_by_path(th, key):
+    return (th[0] + random.normal(key)) ** 2 + th[1] * (1 + random.normal(key))
+
+
+# Jumps with a known law: mended ----------------------------------------------------------------
+
+EVENTS = {
+    "threshold": lambda x, th: jnp.where(x > 0, 2.0, 0.5),
+    "threshold_times_parameter": lambda x, th: th[1] * (x < 0.2),
+    "turned": lambda x, th: jnp.where(-x >= th[1], 2.0, 0.5),
+    "half": lambda x, th: (x / 2 + 1 > th[0] ** 2).astype(jnp.float32),
+    "count": lambda x, th: jnp.stack([x, x]).sum() + (x > 0),
+    "floor": lambda x, th: jnp.floor(2 * x),
+    "ceil": lambda x, th: jnp.ceil(x) ** 2,
+    "round": lambda x, th: jnp.round(x) * th[1],
+    "sign": lambda x, th: jnp.sign(x),
+    "remainder": lambda x, th: jnp.remainder(x, 1.0),
+    "integer": lambda x, th: x.astype(jnp.int32).astype(jnp.float32),
+    "jump_and_path": lambda x, th: jnp.where(x > 0, 2.0, 0.5) + x**2,
+    "jump_after_exp": lambda x, th: jnp.where(jnp.exp(x) > 1.5, x, 0.0),
+    "argmax": lambda x, th: jnp.argmax(jnp.stack([x, 0.1])).astype(jnp.float32),
+    "argsort": lambda x, th: jnp.argsort(jnp.stack([x, 0.1, 0.4]))[0].astype(jnp.float32),
+    "searchsorted": lambda x, th: jnp.searchsorted(jnp.array([-0.5, 0.2, 0.9]), x) * 1.0,
+    "branch": lambda x, th: lax.cond(x > 0, lambda: 2 * th[1], lambda: th[0]),
+    "discontinuous_where": lambda x, th: jnp.where(x > 0, x + 1e-2, x),
+    "straight_through": lambda x, th: x + lax.stop_gradient(jnp.sign(x) - x),
+    "equal_after_relu": lambda x, th: jnp.where(jax.nn.relu(x) == 0, 1.0, 0.0),
+    "density_of_a_box": lambda x, th: jnp.exp(jnp.where(jnp.abs(x) < 1, -0.7, -jnp.inf)),
+}
+
+
+def _event(name, value):
+    def program(th, z):
+        return value(affine(th, z), th)
+
+    program.__name__ = name
+    noise("mended", random.normal)(program)
+
+
+for _name, _value in EVENTS.items():
+    _event(_name, _value)
+
+
+@noise("mended", random.uniform)
+def uniform_below(th, u):
+    return jnp.where(u < sigmoid(th[0]), 2.0, th[1])
+
+
+@noise("mended", random.uniform)
+def uniform_above(th, u):
+    return jnp.where(th[1] >= u, 2.0, th[0])
+
+
+@noise("mended", random.uniform)
+def one_minus_uniform(th, u):
+    return (1 - u < th[1]) * (1 + th[0])
+
+
+@noise("mended", random.uniform)
+def scaled_uniform(th, u):
+    return (3 * u - 1 > th[0]) * 2.0
+
+
+@noise("mended", random.logistic)
+def logistic_above(th, z):
+    return jnp.where(z + th[0] > 0, 2.0, th[1])
+
+
+@noise("mended", random.exponential)
+def exponential_above(th, z):
+    return jnp.where(z * th[1] > th[0], 2.0, 1.0)
+
+
+@noise("mended", random.laplace)
+def laplace_floor(th, z):
+    return jnp.floor(affine(th, z))
+
+
+@noise("mended", random.gumbel)
+def gumbel_round(th, z):
+    return jnp.round(affine(th, z))
+
+
+@noise("mended", random.cauchy)
+def cauchy_sign(th, z):
+    return jnp.sign(affine(th, z)) * th[1]
+
+
+@drawn("mended", lambda th: jax.nn.softmax(th) @ jnp.array([1.0, -2.0]))
+def gumbel_argmax(th, key):
+    return jnp.array([1.0, -2.0])[jnp.argmax(th + random.gumbel(key, (2,)))]
+
+
+@drawn("mended", lambda th: 1 / th[1] + 0 * th[0])
+def uniform_with_moving_bounds(th, key):
+    return (random.uniform(key, minval=0.0, maxval=2 * th[1]) < 1.0) * 2.0 * 1.0
+
+
+@drawn("mended", lambda th: 3 * sigmoid(th[0]) + 3 * th[1])
+def uniform_below_in_a_scan(th, key):
+    def step(total, key):
+        k1, k2 = random.split(key)
+        total += (random.uniform(k1) < sigmoid(th[0])) * 1.0
+        return total + (random.uniform(k2) < th[1]), None
+
+    return lax.scan(step, 0.0, random.split(key, 3))[0]
+
+
+@drawn("mended", lambda th: sigmoid(th[0]) * th[1])
+def uniform_below_in_a_vmap(th, key):
+    draw = jax.vmap(lambda k, p: random.uniform(k) < p)
+    return jnp.prod(draw(random.split(key), jnp.stack([sigmoid(th[0]), th[1]])) * 1.0)
+
+
+@drawn("mended", lambda th: jax.scipy.stats.norm.cdf(th[0] / jnp.hypot(th[1], 0.5)))
+def two_noises(th, key):
+    k1, k2 = random.split(key)
+    return (th[0] + th[1] * random.normal(k1) + 0.5 * random.normal(k2) > 0) * 1.0
+
+
+# Discrete draws ----------------------------------------------------------------------------------
+
+
+@drawn("scored", lambda th: sigmoid(th[0]) * th[1])
+def bernoulli(th, key):
+    return random.bernoulli(key, sigmoid(th[0])) * th[1]
+
+
+@drawn("scored", lambda th: jnp.exp(th[0]) * th[1])
+def poisson(th, key):
+    return random.poisson(key, jnp.exp(th[0])) * th[1]
+
+
+@drawn("scored", lambda th: jax.nn.softmax(th) @ jnp.array([1.0, -2.0]))
+def categorical(th, key):
+    return jnp.array([1.0, -2.0])[random.categorical(key, th)]
+
+
+# Biased whatever one does with these draws: refused --------------------------------------------
+
+
+@noise("refused", random.normal)
+def noise_used_twice(th, z):
+    return jnp.floor(affine(th, z)) + jnp.sin(z)
+
+
+@noise("refused", random.normal)
+def jump_of_a_bent_noise(th, z):
+    return jnp.floor(th[0] + th[1] * z**2)
+
+
+@noise("refused", random.uniform)
+def uniform_compared_and_used(th, u):
+    return jnp.where(u < th[0], u, 0.0)
+
+
+@noise("refused", random.uniform)
+def uniform_floor(th, u):
+    return jnp.floor(3 * th[0] * u)
+
+
+@noise("refused", random.exponential)
+def exponential_floor_with_moving_edge(th, z):
+    return jnp.floor(th[0] + z)
+
+
+@drawn("refused")
+def gamma_floor(th, key):
+    return jnp.floor(random.gamma(key, 3 * th[0]))
+
+
+@drawn("refused")
+def one_uniform_for_two_thresholds(th, key):
+    u = random.uniform(key)
+    return (u < sigmoid(th[0])) * 1.0 + 2.0 * (u < th[1])
+
+
+@drawn("refused")
+def one_uniform_for_an_array(th, key):
+    return jnp.prod((random.uniform(key) < th) * 1.0)
+
+
+@drawn("refused")
+def one_key_twice(th, key):
+    x, y = random.bernoulli(key, th[0]), random.bernoulli(key, th[1])
+    return 3.0 * x * y
+
+
+@drawn("refused")
+def one_legacy_key_twice(th, key):
+    data = random.key_data(key)
+    x, y = random.bernoulli(data, th[0]), random.bernoulli(data, th[1])
+    return 3.0 * x * y
+
+
+@drawn("refused")
+def one_fold_twice(th, key):
+    x = random.bernoulli(random.fold_in(key, 1), th[0])
+    return 3.0 * x * random.bernoulli(random.fold_in(key, 1), th[1])
+
+
+@drawn("refused")
+def one_key_for_all_steps(th, key):
+    step = lambda total, _: (total + random.bernoulli(key, th[0]), None)  # noqa: E731
+    return lax.scan(step, 0.0, None, length=3)[0] ** 2
+
+
+@drawn("refused")
+def one_key_by_hand(th, key):
+    x, y = random.uniform(key) < th[0], random.uniform(key) < th[1]
+    return 3.0 * x * y
+
+
+@drawn("refused")
+def one_key_for_mapped_parameters(th, key):
+    return jnp.prod(jax.vmap(lambda p: random.bernoulli(key, p))(th) * 1.0)
+
+
+@drawn("refused")
+def noise_from_outside_of_the_scan(th, key):
+    step = lambda total, z: (total + jnp.floor(th[0] + th[1] * z), None)  # noqa: E731
+    return lax.scan(step, 0.0, random.normal(key, (3,)))[0]
+
+
+@drawn("refused")
+def while_loop(th, key):
+    def body(state):
+        key, n = state
+        key, use = random.split(key)
+        return key, n + random.bernoulli(use, th[0])
+
+    return lax.while_loop(lambda s: s[1] < 2, body, (key, 0.0))[1] * th[1]
+
+
+@drawn("refused")
+def randint_bounds(th, key):
+    return random.randint(key, (), 0, (10 * th[0]).astype(jnp.int32)) * th[1]
+
+
+# Nothing to do ---------------------------------------------------------------------------------
+
+
+@noise("free", random.uniform)
+def dropout(th, u):
+    return jnp.where(u < 0.5, 2 * th[0], 0.0) ** 2
+
+
+@noise("free", random.normal)
+def mask_times_parameter(th, z):
+    return (z > 0.3) * th[0]
+
+
+@noise("free", random.normal)
+def stopped(th, z):
+    return jnp.where(lax.stop_gradient(z) > 0, th[0], th[1] ** 2)
+
+
+@drawn("free", lambda th: 0.3 * th[0])
+def constant_probability(th, key):
+    return random.bernoulli(key, 0.3) * th[0]
+
+
+@drawn("free", lambda th: jnp.where(th[0] > 0, th[0] ** 2, th[1]))
+def branch_on_a_parameter(th, key):
+    return jnp.where(th[0] > 0, th[0] ** 2, th[1]) + random.normal(key)
+
+
+@drawn("free", lambda th: 4.5 * th[0])
+def randint(th, key):
+    return random.randint(key, (), 0, 10) * th[0]
+
+
+@drawn("free", lambda th: th[0] + 0 * th[1])
+def jump_in_what_is_not_returned(th, key):
+    _ = jnp.floor(th[0] + random.normal(key))
+    return th[0] * 1.0

@@ -1,0 +1,84 @@
+"""Every program of the gold set gets its verdict, and its exact gradient or an error."""
+
+from __future__ import annotations
+
+import collections
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gold import GOLD
+from oracle import BOUND
+
+import jscg
+from jscg._activity import active_variables, noisy_variables
+from jscg._intercept import explicit_draws
+from jscg._nodes import PATHWISE, SCORED
+from jscg._plan import make_plan
+from jscg._program import build
+
+KEYS = 40_000
+ESTIMABLE = [g for g in GOLD if g.verdict != "refused"]
+
+
+def planned(gold, estimators=None):
+    """The verdict of jscg, and why."""
+    args = jnp.array(gold.params), jax.random.key(0)
+    with explicit_draws():
+        closed = jax.make_jaxpr(gold.fun)(*args)
+    program = build(closed)
+    inputs = [False] * len(closed.consts) + [True, False]
+    meet = active_variables(program, inputs) & noisy_variables(program, set())
+    try:
+        plan = make_plan(program, inputs, estimators)
+    except jscg.JscgError as error:
+        return "refused", str(error)
+    scored = [n for n in plan.nodes if n.verdict == SCORED]
+    if any(n.rule.observed for n in scored):
+        return "mended", scored
+    if scored:
+        return "scored", scored
+    through = meet or any(n.verdict == PATHWISE for n in plan.nodes)
+    return ("path" if through else "free"), plan.nodes
+
+
+def test_gold_set_is_large_and_covers_all_verdicts():
+    counts = collections.Counter(g.verdict for g in GOLD)
+    assert len(GOLD) >= 60
+    assert set(counts) == {"path", "scored", "mended", "refused", "free"}
+    assert len({g.name for g in GOLD}) == len(GOLD)
+
+
+@pytest.mark.parametrize("gold", GOLD, ids=str)
+def test_verdict(gold):
+    verdict, why = planned(gold)
+    if gold.verdict == "free" and verdict == "path":
+        verdict = "free"  # a parameter times noise: nothing has to be done either
+    assert verdict == gold.verdict, why
+
+
+@pytest.mark.parametrize("gold", ESTIMABLE, ids=str)
+def test_gradient(gold):
+    params, keys = jnp.array(gold.params), jax.random.split(jax.random.key(1), KEYS)
+    gradient = jax.jit(jax.vmap(jscg.grad_expectation(gold.fun), (None, 0)))
+    samples = np.asarray(gradient(params, keys), np.float64)
+    error = samples.std(0, ddof=1) / np.sqrt(KEYS)
+    exact = gold.exact(np.array(gold.params))
+    # The midpoint rule, its difference quotient and single precision are good to this.
+    slack = 2e-3 * (1 + np.abs(exact))
+    assert np.all(np.abs(samples.mean(0) - exact) <= BOUND * error + slack), (
+        samples.mean(0),
+        exact,
+        error,
+    )
+
+
+@pytest.mark.parametrize("gold", [g for g in GOLD if g.verdict == "mended"], ids=str)
+def test_plain_grad_is_wrong_where_jscg_mends(gold):
+    """Or the program would not show whether the mending does anything."""
+    params, keys = jnp.array(gold.params), jax.random.split(jax.random.key(1), KEYS)
+    samples = np.asarray(jax.jit(jax.vmap(jax.grad(gold.fun), (None, 0)))(params, keys), np.float64)
+    error = samples.std(0, ddof=1) / np.sqrt(KEYS)
+    difference = np.abs(samples.mean(0) - gold.exact(np.array(gold.params)))
+    assert np.any(difference > 2 * BOUND * error + 4e-3)
