@@ -35,6 +35,17 @@ def active_variables(program: Program, inputs: list[bool]) -> set[Any]:
     return active
 
 
+_SOURCES = {"draw", "random_bits"}
+
+
+def _is_source(eqn: Any) -> bool:
+    """Whether it makes continuous noise, or the bits that noise is made of."""
+    name = eqn.primitive.name
+    return name in _SOURCES and (
+        name == "random_bits" or not FAMILIES[eqn.params["family"]].discrete
+    )
+
+
 def rounded_variables(program: Program, inputs: list[bool]) -> set[Any]:
     """Returns the integers that are made of the arguments that the gradient is for, by no draw."""
 
@@ -56,11 +67,8 @@ def noisy_variables(program: Program, silent: set[Any]) -> set[Any]:
     """
 
     def step(eqn: Any, flags: list[bool]) -> list[bool]:
-        if eqn.primitive.name == "draw":
-            source = not FAMILIES[eqn.params["family"]].discrete
-            return [source and eqn.outvars[0] not in silent]
-        if eqn.primitive.name == "random_bits":
-            return [True]
+        if eqn.primitive.name in _SOURCES:
+            return [_is_source(eqn) and eqn.outvars[0] not in silent]
         if eqn.primitive.name == "stop_influence":
             return [False]
         kinds = [v.aval.dtype for v, f in zip(eqn.invars, flags, strict=True) if f]
@@ -69,6 +77,8 @@ def noisy_variables(program: Program, silent: set[Any]) -> set[Any]:
         return [bool(kinds) and (_is_float(v.aval.dtype) or not floats) for v in eqn.outvars]
 
     noisy: set[Any] = set()
+    if not any(_is_source(eqn) for part in program.walk() for eqn in part.eqns):
+        return noisy
     _visit(program, [False] * len(program.invars), noisy, step, everywhere=True)
     return noisy
 
@@ -104,12 +114,16 @@ def _visit(program: Program, inputs, found: set[Any], step: Step, everywhere=Fal
     found.update(v for v, flag in zip(program.invars, inputs, strict=True) if flag)
     for index, eqn in enumerate(program.eqns):
         flags = [not isinstance(v, Literal) and v in found for v in eqn.invars]
-        if not everywhere and not any(flags):
+        if not everywhere and True not in flags:
             continue
-        subs = program.subs.get(index)
-        visit = functools.partial(_visit, found=found, step=step, everywhere=everywhere)
-        outputs = _outputs(subs, eqn, flags, visit) if subs else step(eqn, flags)
-        found.update(v for v, out in zip(eqn.outvars, outputs, strict=True) if out)
+        if subs := program.subs.get(index):
+            visit = functools.partial(_visit, found=found, step=step, everywhere=everywhere)
+            outputs = _outputs(subs, eqn, flags, visit)
+        else:
+            outputs = step(eqn, flags)
+        for v, out in zip(eqn.outvars, outputs, strict=True):
+            if out:
+                found.add(v)
     return [not isinstance(v, Literal) and v in found for v in program.outvars]
 
 

@@ -7,6 +7,8 @@ on both sides of the boundary, as near to each other as numbers are, and a littl
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -18,6 +20,7 @@ from ._program import Literal, Program, Uses
 _POINTS = 48
 _HALVINGS = 40
 _FAR = 6  # how many operations a discontinuity may live until it is masked
+_DEPTHS = (3, 6, 12)  # how many operations to look back; with less, more values are taken as free
 _NEAR = 1e-3  # of the way between two points: where the branches are compared again
 # Work on one element at a time.  Shapes do not matter to these:
 _SHAPES = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "copy", "rev"}
@@ -27,6 +30,7 @@ _ELEMENTWISE = set(
     lt max min mul ne neg not or pow rsqrt select_n sign sin sinh sqrt square stop_gradient sub tan
     tanh xor name""".split()
 )
+_PICKS = {"slice", "dynamic_slice", "gather", "convert_element_type"}
 _BOOLEAN = {"and", "or", "not", "xor", "copy", "broadcast_in_dim", "reshape", "squeeze"}
 # What makes an infinite value finite again.
 _BOUNDING = {"exp", "exp2", "logistic", "tanh", "max", "min", "reduce_max", "reduce_min", "clamp"}
@@ -82,8 +86,12 @@ def _sinks(program: Program, index: int, uses: Uses) -> list[int]:
 
 
 def _agrees(program: Program, index: int, sink: int, uses: Uses) -> bool:
+    return any(_agrees_near(program, index, sink, uses, depth) for depth in _DEPTHS)
+
+
+def _agrees_near(program: Program, index: int, sink: int, uses: Uses, depth: int) -> bool:
     eqn, out = program.eqns[index], program.eqns[sink].outvars[0]
-    steps, leaves = _neighbourhood(program, [*eqn.invars, out], uses)
+    steps, leaves = _neighbourhood(program, [*eqn.invars, out], uses, depth)
     if index not in steps:
         return False
     key = (_signature(program, steps, leaves), steps.index(index), steps.index(sink))
@@ -93,6 +101,19 @@ def _agrees(program: Program, index: int, sink: int, uses: Uses) -> bool:
         if len(_known) > 1000:
             del _known[next(iter(_known))]
     return _known[key]
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[None]:
+    """Numbers may be worked out here, and be invalid, whatever the user watches for."""
+    with (
+        jax.ensure_compile_time_eval(),
+        jax.debug_nans(False),
+        jax.debug_infs(False),
+        jax.transfer_guard("allow"),
+        np.errstate(all="ignore"),
+    ):
+        yield
 
 
 def _signature(program: Program, steps: list[int], leaves: dict[Any, Any]) -> Any:
@@ -129,7 +150,7 @@ def _agree(program: Program, index: int, sink: int, steps, leaves, stays: bool) 
                 env[eqn.outvars[0]] = np.full(_POINTS, outcome)
         return np.asarray(env[out], np.float64)
 
-    with jax.ensure_compile_time_eval(), np.errstate(all="ignore"):
+    with _aside():
         start, stop, scale = _segments(leaves)
         crossing = _crossing(gap, start, stop)
         if crossing is None:
@@ -149,8 +170,9 @@ def _agree(program: Program, index: int, sink: int, steps, leaves, stays: bool) 
     good = found & np.all(finite, 0)
     if good.sum() < 3:
         return False
-    difference = np.abs(yes - no)
-    around = np.abs(near[0] - near[1])
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(yes - no)
+        around = np.abs(near[0] - near[1])
     small = 1e-6 * scale + 1e-5 * (np.abs(yes) + np.abs(no))
     return bool(np.all(((difference <= small) | (difference <= 0.2 * around))[good]))
 
@@ -172,20 +194,24 @@ def _stays(program: Program, sink: int, uses: Uses) -> bool:
     return True
 
 
-def _neighbourhood(program: Program, atoms: list[Any], uses: Uses):
+def _neighbourhood(program: Program, atoms: list[Any], uses: Uses, depth: int):
     """The elementwise equations behind some variables, in order, and the variables before them."""
-    steps, leaves, todo = set(), {}, list(atoms)
-    while todo:
-        v = todo.pop()
-        if isinstance(v, Literal) or v in leaves or uses.producers.get(v) in steps:
-            continue
-        i = uses.producers.get(v)
-        if i is not None and program.eqns[i].primitive.name in _ELEMENTWISE | _SHAPES:
-            steps.add(i)
-            todo += program.eqns[i].invars
-        else:
-            leaves[v] = None
-    return sorted(steps), {v: _made(program, v, uses, 4) for v in leaves}
+    steps: set[int] = set()
+    level = [v for v in atoms if not isinstance(v, Literal)]
+    leaves: dict[Any, Any] = {}
+    for _ in range(depth):
+        below: list[Any] = []
+        for v in level:
+            i = uses.producers.get(v)
+            if i is None or program.eqns[i].primitive.name not in _ELEMENTWISE | _SHAPES:
+                leaves[v] = _made(program, v, uses, 4)
+            elif i not in steps:
+                steps.add(i)
+                below += [a for a in program.eqns[i].invars if not isinstance(a, Literal)]
+        level = below
+    made = {program.eqns[i].outvars[0] for i in steps}
+    leaves |= {v: _made(program, v, uses, 4) for v in level if v not in made}
+    return sorted(steps), leaves
 
 
 def _made(program: Program, v: Any, uses: Uses, depth: int) -> Any:
@@ -194,7 +220,7 @@ def _made(program: Program, v: Any, uses: Uses, depth: int) -> Any:
         return str(v.val)
     i = uses.producers.get(v)
     eqn = None if i is None else program.eqns[i]
-    if eqn is None or depth == 0 or i in program.subs or eqn.primitive.name == "draw":
+    if eqn is None or depth == 0 or eqn.primitive.name not in _PICKS | _SHAPES:
         return v
     inputs = tuple(_made(program, a, uses, depth - 1) for a in eqn.invars)
     return (eqn.primitive.name, str(eqn.params), eqn.outvars.index(v), inputs)

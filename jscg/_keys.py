@@ -34,10 +34,13 @@ def check_keys(program: Program, nodes: list[StochasticNode], noise: set[Any]) -
     """
     if not any(n.verdict == SCORED for n in nodes):
         return
-    live = live_variables(program) | noise
-    nodes = [n for n in nodes if n.var in live and n.key is not None]
-    scored = [n for n in nodes if n.verdict == SCORED or n.var in noise]
+    nodes = [n for n in nodes if n.key is not None]
     numbers = _Numbers(program)
+    if not _suspicious(nodes, numbers):
+        return
+    live = live_variables(program) | noise
+    nodes = [n for n in nodes if n.var in live]
+    scored = [n for n in nodes if n.verdict == SCORED or n.var in noise]
     users: dict[Any, list[StochasticNode]] = {}
     for node in nodes:
         users.setdefault(numbers.of[node.key], []).append(node)
@@ -55,6 +58,11 @@ def check_keys(program: Program, nodes: list[StochasticNode], noise: set[Any]) -
                     "split the key: k1, k2 = jax.random.split(key)",
                     "draw once and use the value twice, if it is meant to be the same",
                 )
+
+
+def _suspicious(nodes: list[StochasticNode], numbers: _Numbers) -> bool:
+    """Whether a key is used twice at all, by whomever."""
+    return len({numbers.of[n.key] for n in nodes}) < len(nodes) or any(n.loops for n in nodes)
 
 
 def _check_steps(node: StochasticNode, numbers: _Numbers) -> None:

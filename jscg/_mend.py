@@ -55,20 +55,23 @@ def mend(program: Program, inputs: list[bool], names: dict[Any, str], silent: se
         jumps = find_jumps(program, active, noisy) if noisy else []
         if not jumps:
             return active, before
-        mended: set[Any] = set()
+        uses = {part: Uses(part) for part in program.walk()}
+        mended: dict[Any, Any] = {}
+        for jump in jumps:
+            _mend(jump, active, noisy, uses, mended)
+        if mended.keys() <= before:
+            raise _refuse(jumps[0], noisy, uses, names)
+        before |= mended.keys()
         # From the last, so that the indices of those before stay.
-        for jump in reversed(jumps):
-            _mend(jump, active, noisy, mended)
-        if mended <= before:
-            raise _refuse(jumps[0], noisy, names)
-        before |= mended
+        for replacement in sorted(mended.values(), key=lambda r: -r[1]):
+            _replace(*replacement)
 
 
-def _mend(jump: Jump, active: set[Any], noisy: set[Any], mended: set[Any]) -> None:
-    for part, source in _sources(jump, noisy):
-        if source in mended:  # by an earlier jump of this round
+def _mend(jump: Jump, active: set[Any], noisy: set[Any], every: Any, mended: Any) -> None:
+    for part, source in _sources(jump, noisy, every):
+        if source in mended:  # for another jump
             return
-        uses = Uses(part)
+        uses = every[part]
         eqn = part.eqns[uses.producers[source]]
         if not _usable(eqn):
             continue
@@ -85,23 +88,21 @@ def _mend(jump: Jump, active: set[Any], noisy: set[Any], mended: set[Any]) -> No
             if chain.steps and not active.isdisjoint(chain.inputs(part)):
                 made, at = _density(part, chain), chain.steps[-1]
         if made is not None:
-            _replace(part, at, *made)
-            mended.add(source)
+            mended[source] = (part, at, *made)
             return
 
 
-def _sources(jump: Jump, noisy: set[Any]) -> list[tuple[Program, Any]]:
+def _sources(jump: Jump, noisy: set[Any], every: Any) -> list[tuple[Program, Any]]:
     """The continuous draws that the operands of a jump depend on, each with its program."""
     out = []
     todo = [(jump.program, v) for v in _variables(jump.eqn)]
     seen: set[Any] = set()
-    producers: dict[Program, dict[Any, int]] = {}
     while todo:
         part, v = todo.pop()
         if v in seen or v not in noisy:
             continue
         seen.add(v)
-        made = producers.setdefault(part, part.producers())
+        made = every[part].producers
         if v in made:
             eqn = part.eqns[made[v]]
             if eqn.primitive.name == "draw":
@@ -354,12 +355,12 @@ def _constants(part: Program, closed: Any) -> list[Any]:
     return out
 
 
-def _refuse(jump: Jump, noisy: set[Any], names: dict[Any, str]) -> BiasError:
-    sources = _sources(jump, noisy)
+def _refuse(jump: Jump, noisy: set[Any], every: Any, names: dict[Any, str]) -> BiasError:
+    sources = _sources(jump, noisy, every)
     what = "a value"
     if sources:
         part, source = sources[0]
-        eqn = part.eqns[part.producers()[source]]
+        eqn = part.eqns[every[part].producers[source]]
         name = names.get(source, eqn.params["family"])
         what = f"the draw {name!r} ({eqn.params['family']}) at {where(eqn)}"
     name = jump.eqn.primitive.name

@@ -82,3 +82,72 @@ def test_plain_grad_is_wrong_where_jscg_mends(gold):
     error = samples.std(0, ddof=1) / np.sqrt(KEYS)
     difference = np.abs(samples.mean(0) - gold.exact(np.array(gold.params)))
     assert np.any(difference > 2 * BOUND * error + 4e-3)
+
+
+def threshold(th, key):
+    return jnp.where(th[0] + th[1] * jax.random.normal(key) > 0, 2.0, 0.5) * th[1]
+
+
+def below(th, key):
+    return jnp.where(jax.random.uniform(key) < jax.nn.sigmoid(th[0]), 2.0, th[1]) ** 2
+
+
+def threshold_and_square(th, key):
+    x = th[0] + th[1] * jax.random.normal(key)
+    return jnp.where(x > 0, 2.0, 0.5) + x**2
+
+
+def positive(th):
+    return 0.5 + 1.5 * jax.scipy.stats.norm.cdf(th[0] / th[1])
+
+
+SECOND = {
+    threshold: lambda th: th[1] * positive(th),
+    below: lambda th: 4 * jax.nn.sigmoid(th[0]) + jax.nn.sigmoid(-th[0]) * th[1] ** 2,
+    threshold_and_square: lambda th: positive(th) + th[0] ** 2 + th[1] ** 2,
+}
+
+
+@pytest.mark.parametrize("fun", SECOND, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("estimator", [None, jscg.estimators.ScoreFunction(baseline=None)])
+def test_second_derivatives(fun, estimator):
+    params, keys = jnp.array([0.3, 0.7]), jax.random.split(jax.random.key(5), 2 * KEYS)
+    hessian = jax.hessian(jscg.surrogate(fun, estimators=estimator))
+    samples = np.asarray(jax.jit(jax.vmap(hessian, (None, 0)))(params, keys), np.float64)
+    error = samples.std(0, ddof=1) / np.sqrt(len(keys))
+    exact = jax.hessian(SECOND[fun])(params)
+    assert np.all(np.abs(samples.mean(0) - exact) <= BOUND * error + 1e-4)
+
+
+def test_jumps_can_be_allowed_by_name_by_family_and_for_all():
+    def fun(th, key):
+        noise = jax.random.normal(key)
+        return jnp.floor(th + noise) + jnp.sin(th * noise)
+
+    allowed = jscg.estimators.Pathwise(allow_jumps=True)
+    plain = jax.grad(fun)(0.3, jax.random.key(0))
+    for estimators in ({"noise": allowed}, {"normal": allowed}, allowed):
+        gradient = jscg.grad_expectation(fun, estimators=estimators)
+        assert gradient(0.3, jax.random.key(0)) == plain
+    for estimators in (None, {"noise": jscg.estimators.Pathwise()}):
+        with pytest.raises(jscg.JscgError, match=r"'noise' \(normal\).*'floor'"):
+            jscg.grad_expectation(fun, estimators=estimators)(0.3, jax.random.key(0))
+    assert not allowed.unbiased and jscg.estimators.Pathwise().unbiased
+
+
+def test_what_is_not_returned_may_jump():
+    def fun(th, key):
+        x = th + jax.random.normal(key)
+        return x**2, jnp.floor(x)
+
+    gradient = jscg.grad_expectation(fun, has_aux=True)(0.3, jax.random.key(0))
+    assert gradient[0] == jax.grad(fun, has_aux=True)(0.3, jax.random.key(0))[0]
+
+
+def test_numbers_that_are_tried_out_disturb_no_debugging():
+    def fun(th, key):
+        x = th + jax.random.normal(key)
+        return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0)
+
+    with jax.debug_nans(True), jax.debug_infs(True):
+        assert jnp.isfinite(jscg.grad_expectation(fun)(0.3, jax.random.key(1)))

@@ -1,0 +1,20 @@
+"""The messages in docs/limitations.md are those that are printed."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def test_messages_in_the_documentation(tmp_path):
+    page = (ROOT / "docs" / "limitations.md").read_text()
+    code, printed = re.search(r"```python\n(.*?)```\n\n```text\n(.*?)\n```", page, re.S).groups()
+    (tmp_path / "example.py").write_text(code)
+    run = subprocess.run(
+        [sys.executable, str(tmp_path / "example.py")], capture_output=True, text=True, cwd=ROOT
+    )
+    assert run.stdout.replace(f"{tmp_path}/", "").strip() == printed, run.stderr
