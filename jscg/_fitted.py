@@ -262,7 +262,9 @@ def _fit(node, axes, found: list[_Found], classes: _Classes, seen) -> Fitted | N
             to_go.append(term)
             if len(each.over) == 1:
                 deviations.setdefault(each.over[0], []).append(term)
-    if not to_go:
+    # Without enumeration nothing was taken away that would have to come back, and a cost that a
+    # draw does not influence changes no sample of its gradient.
+    if not to_go or not (own or deviations):
         return None
     few = _few(deviations, MOST_DEVIATIONS), _few(above, MOST_ABOVE)
     out = Fitted(node, axes, cells, to_go, own, *few, varied)

@@ -211,11 +211,12 @@ def test_variance_does_not_grow_with_the_number_of_units():
 
 @pytest.mark.parametrize("estimator", [PLAIN, None], ids=["plain", "default"])
 @pytest.mark.parametrize("place", ["scalar", "vector", "upstream"])
-def test_what_is_not_influenced_changes_no_sample(estimator, place):
+@pytest.mark.parametrize("batch", [4, 32])
+def test_what_is_not_influenced_changes_no_sample(estimator, place, batch):
     def fun(added):
         def loss(logits, key):
             k1, k2 = random.split(key)
-            first = random.bernoulli(k1, 0.3, (4,))
+            first = random.bernoulli(k1, 0.3, (batch,))
             x = random.bernoulli(k2, sigmoid(logits + first[:, None]))
             cost = jnp.sum(x, -1) ** 2.0
             if added and place == "vector":

@@ -15,14 +15,14 @@ class Auto(Estimator):
     A continuous draw is differentiated through (`Pathwise`).  A cost that touches one unit of a
     discrete draw alone, by elementwise work and reductions, is replaced by its exact expectation
     (`Enumerate`): a unit's own log-prob term, an entropy, a penalty.  Everything else is scored,
-    with a leave-one-out baseline, or over a batch of 16 or more with one fitted by regression
-    (`ScoreFunction`).
+    with a leave-one-out baseline (`ScoreFunction`), or with one fitted by regression over a batch
+    of 16 or more where some costs of an example are enumerated.
 
     Attributes:
       max_outcomes: the largest support that is enumerated.
       fits: whether baselines are fitted.  A fitted baseline makes use of all costs of an example:
-        adding one that a draw does not influence then changes samples of its gradient, though
-        not their mean.
+        adding a random one that a draw does not influence then changes samples of its gradient,
+        though not their mean.
 
     Example:
       >>> import jax, jax.numpy as jnp, jscg
