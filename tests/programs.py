@@ -1669,3 +1669,25 @@ def ball():
         return jnp.sum((th[0] * random.ball(key, 3)) ** 2)
 
     return fun, lambda th: th[0] ** 2 * 3 / 5
+
+
+@layout(0.3, -0.4, order=1, blind=(1,))
+def an_axis_of_one_is_broadcast():
+    """`lax` repeats axes of length 1 in elementwise operations, without an equation of its own."""
+
+    def fun(th, key):
+        x = random.bernoulli(key, sigmoid(th[:1])).astype(jnp.float32)
+        repeated = A3 * x
+        later = repeated[1:2] * V3 + repeated[2]
+        return jnp.sum(later**2) * (1 + th[1] * x[0]) + repeated[::-1][0]
+
+    def exact(th):
+        def term(x):
+            y = A3 * x[0]
+            return ber(sigmoid(th[0]), x[0]) * (
+                jnp.sum((y[1] * V3 + y[2]) ** 2) * (1 + th[1] * x[0]) + y[2]
+            )
+
+        return total(term, grid(2))
+
+    return fun, exact

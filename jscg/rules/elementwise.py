@@ -18,9 +18,19 @@ _NAMES = """
 
 @rule(*_NAMES.split())
 def elementwise(eqn):
-    """Axis i stays axis i; an operand without axes feeds every element."""
-    ndim = len(shape_of(eqn.outvars[0]))
-    return [[keep(ndim) if len(shape_of(v)) == ndim else () for v in eqn.invars]]
+    """Axis i stays axis i; an operand without axes, or with an axis of 1, feeds every element."""
+    out = shape_of(eqn.outvars[0])
+    ndim, transfers = len(out), []
+    for v in eqn.invars:
+        shape = shape_of(v)
+        if shape == out:
+            transfers.append(keep(ndim))
+        elif len(shape) != ndim:
+            transfers.append(())
+        else:  # lax broadcasts axes of length 1
+            pairs = zip(shape, out, strict=True)
+            transfers.append(tuple((i, 0, 0) if m == n else None for i, (m, n) in enumerate(pairs)))
+    return [transfers]
 
 
 @rule("optimization_barrier")
