@@ -200,6 +200,13 @@ class _Chain:
             env[eqn.outvars[0]] = bind(eqn, *map(read, eqn.invars))[0]
         return [read(v) for v in ends]
 
+    @property
+    def standard(self) -> bool:
+        """Whether a uniform draw is from 0 to 1."""
+        static = dict(self.draw.params["static"])
+        bounds = static.get("minval", 0.0), static.get("maxval", 1.0)
+        return not self.draw.params["names"] and bounds == (0.0, 1.0)
+
     def bounds(self, env: dict[Any, Any]) -> tuple[Any, Any]:
         """Of a uniform draw."""
         given = dict(self.draw.params["static"])
@@ -210,11 +217,9 @@ class _Chain:
         """`fun(noise) = shift + slope * z`, with z the noise on its own scale."""
         zero = jnp.zeros(self.source.aval.shape, self.source.aval.dtype)
         shift, slope = jax.jvp(fun, (zero,), (jnp.ones_like(zero),))
-        if self.draw.params["family"] != "uniform":
+        if self.draw.params["family"] != "uniform" or self.standard:
             return shift, slope
         low, high = self.bounds(env)
-        if all(isinstance(b, (int, float)) for b in (low, high)) and (low, high) == (0, 1):
-            return shift, slope
         at_low, at_high = fun(zero + low), fun(zero + high)
         return at_low, at_high - at_low
 
@@ -232,9 +237,9 @@ def _event(part: Program, jump: Jump, chain: _Chain, uses: Uses):
     below = jump.eqn.primitive.name[:2] in {"lt", "le"}
     inputs = chain.inputs(part, a, b)
     # `uniform < sigmoid(l)` is scored at the logits.
-    plain = not chain.steps and chain.draw.params["family"] == "uniform" and not inputs[1:]
-    unit = plain and dict(chain.draw.params["static"]).get("maxval", 1.0) == 1.0
-    as_it_is = unit and (a is chain.source) == below and _is_probability(part, inputs[0], uses)
+    plain = not chain.steps and chain.draw.params["family"] == "uniform" and chain.standard
+    plain = plain and len(inputs) == 1 and (a is chain.source) == below
+    as_it_is = plain and _is_probability(part, inputs[0], uses)
 
     def probability(*values: Any) -> Any:
         env = dict(zip(inputs, values, strict=True))

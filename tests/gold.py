@@ -259,6 +259,16 @@ def uniform_with_moving_bounds(th, key):
     return (random.uniform(key, minval=0.0, maxval=2 * th[1]) < 1.0) * 2.0 * 1.0
 
 
+@drawn("mended", lambda th: (1 + sigmoid(th[0])) / 2 * th[1])
+def wider_uniform_below_a_sigmoid(th, key):
+    return (random.uniform(key, minval=-1.0, maxval=1.0) < sigmoid(th[0])) * th[1]
+
+
+@drawn("mended", lambda th: 0.4 / sigmoid(th[0]) * th[1])
+def uniform_up_to_a_sigmoid_below_a_number(th, key):
+    return (random.uniform(key, maxval=sigmoid(th[0])) < 0.4) * th[1]
+
+
 @drawn("mended", lambda th: 3 * sigmoid(th[0]) + 3 * th[1])
 def uniform_below_in_a_scan(th, key):
     def step(total, key):
