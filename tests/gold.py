@@ -249,6 +249,63 @@ def cauchy_sign(th, z):
     return jnp.sign(affine(th, z)) * th[1]
 
 
+@noise("mended", random.uniform, (2.3, 0.7))
+def uniform_floor(th, u):
+    return jnp.floor(2 * th[0] * u + th[1]) ** 2
+
+
+@noise("mended", random.exponential)
+def exponential_floor_with_a_moving_edge(th, z):
+    return jnp.floor(th[0] + 2 * z * th[1])
+
+
+@noise("mended", random.exponential)
+def ceil_of_a_scaled_exponential(th, z):
+    return jnp.ceil(3 * th[1] * z) * th[0]
+
+
+@noise("mended", random.normal)
+def rounded_log_normal(th, z):
+    return jnp.minimum(jnp.round(jnp.exp(affine(th, z))), 9.0)
+
+
+@noise("mended", random.normal)
+def integer_of_a_square_root(th, z):
+    return jnp.sqrt(jnp.exp(affine(th, z)) * 3).astype(jnp.int32) * th[1]
+
+
+@drawn("mended", lambda th: (1 - th[1]) / th[1] * th[0])
+def geometric_by_inversion(th, key):
+    u = random.uniform(key)
+    return jnp.floor(jnp.log1p(-u) / jnp.log1p(-th[1])) * th[0]
+
+
+@drawn("mended", lambda th: jax.nn.softmax(th) @ jnp.array([1.0, -2.0]), (0.3, 0.7))
+def categorical_by_counting(th, key):
+    total = jnp.cumsum(jax.nn.softmax(th))
+    return jnp.array([1.0, -2.0])[jnp.sum(total < random.uniform(key))]
+
+
+@drawn("mended", lambda th: jax.nn.softmax(jnp.append(th, 0.2)) @ jnp.array([0.5, 1.0, -2.0]))
+def categorical_by_counting_from_above(th, key):
+    total = jnp.cumsum(jax.nn.softmax(jnp.append(th, 0.2)))
+    u = random.uniform(key, (1,))
+    return jnp.array([0.5, 1.0, -2.0, 7.0])[3 - jnp.sum(u < total)]
+
+
+@drawn(
+    "mended",
+    lambda th: jnp.sum((jax.nn.softmax(jnp.outer(th, jnp.arange(3.0)), -1) @ jnp.arange(3.0)) ** 2),
+)
+def two_rows_by_counting(th, key):
+    p = jax.nn.softmax(jnp.outer(th, jnp.arange(3.0)), -1)
+    total = jnp.cumsum(p, -1)
+    total = total[:, :-1] / total[:, -1:]
+    draw = lambda k: jnp.sum(random.uniform(k, (2, 1)) > total, -1)  # noqa: E731
+    k1, k2 = random.split(key)
+    return jnp.sum(draw(k1) * draw(k2)) * 1.0
+
+
 @drawn("mended", lambda th: jax.nn.softmax(th) @ jnp.array([1.0, -2.0]))
 def gumbel_argmax(th, key):
     return jnp.array([1.0, -2.0])[jnp.argmax(th + random.gumbel(key, (2,)))]
@@ -327,14 +384,9 @@ def uniform_compared_and_used(th, u):
     return jnp.where(u < th[0], u, 0.0)
 
 
-@noise("refused", random.uniform)
-def uniform_floor(th, u):
-    return jnp.floor(3 * th[0] * u)
-
-
-@noise("refused", random.exponential)
-def exponential_floor_with_moving_edge(th, z):
-    return jnp.floor(th[0] + z)
+@drawn("refused")
+def counting_thresholds_in_no_order(th, key):
+    return jnp.sum(sigmoid(th) < random.uniform(key)) ** 2 * 1.0
 
 
 @drawn("refused")

@@ -46,6 +46,11 @@ def _cauchy_cdf(z: jax.Array) -> jax.Array:
     return lax.atan2(jnp.ones_like(z), -z) / math.pi
 
 
+def _rate(z: jax.Array) -> jax.Array:
+    """Of a Gumbel law: exp(-z), without overflow, where it makes no difference."""
+    return jnp.exp(-lax.max(z, jnp.full_like(z, -80)))
+
+
 def _unit(z: jax.Array) -> jax.Array:
     return lax.clamp(jnp.zeros_like(z), z, jnp.ones_like(z))
 
@@ -60,8 +65,8 @@ NOISE: dict[str, Noise] = {
         lambda z: -jnp.expm1(-_positive(z)), lambda z: jnp.exp(-_positive(z)), None
     ),
     "gumbel": Noise(
-        lambda z: jnp.exp(-jnp.exp(-z)),
-        lambda z: -jnp.expm1(-jnp.exp(-z)),
+        lambda z: jnp.exp(-_rate(z)),
+        lambda z: -jnp.expm1(-_rate(z)),
         lambda z: -z - jnp.exp(-z),
     ),
     "laplace": _symmetric(_laplace_cdf, lambda z: -jnp.abs(z)),
