@@ -185,14 +185,14 @@ def counted(jump: Jump, source: Any, uses: Uses) -> Law | None:
     draw = part.eqns[uses.producers[source]]
     if at is None or draw.params["family"] != "uniform" or draw.params["names"]:
         return None
+    (axis,) = part.eqns[at].params["axes"]
     a, b = jump.eqn.invars
-    on_left = _moved(part, a, source, uses)
-    if on_left == _moved(part, b, source, uses):
+    on_left = _repeated(part, a, axis, source, uses)
+    if on_left == _repeated(part, b, axis, source, uses):
         return None
     thresholds = b if on_left else a
-    (axis,) = part.eqns[at].params["axes"]
     out = part.eqns[at].outvars[0].aval
-    if out.size != source.aval.size or not _ascending(part, thresholds, uses):
+    if out.size != source.aval.size or not _ascending(part, thresholds, axis, uses):
         return None
     # How many lie below the noise, or above it.
     below = (jump.eqn.primitive.name[0] == "l") != on_left
@@ -228,27 +228,45 @@ def _summed(part: Program, jump: Jump, uses: Uses) -> int | None:
     return i if integer and i is not None and len(part.eqns[i].params["axes"]) == 1 else None
 
 
-def _moved(part: Program, v: Any, source: Any, uses: Uses) -> bool:
-    """Whether a value is a draw, repeated perhaps, that nobody else looks at."""
+def _repeated(part: Program, v: Any, axis: int, source: Any, uses: Uses) -> bool:
+    """Whether a value is a draw that nobody else looks at, the same all along an axis."""
+    same = False
     while not isinstance(v, Literal) and len(uses.consumers.get(v, ())) == 1:
-        if v is source:
-            return source not in uses.outputs
-        if v not in uses.producers:
-            return False
+        same = same or v.aval.size == 1 or v.aval.shape[axis : axis + 1] == (1,)
+        if v is source or v not in uses.producers:
+            return v is source and same and v not in uses.outputs
         eqn = part.eqns[uses.producers[v]]
         if eqn.primitive.name not in MOVES - {"transpose"}:
             return False
+        if not same:
+            place = _before(eqn, axis)
+            same = place is None or eqn.invars[0].aval.shape[place] == 1
+            if not same and place != axis:
+                return False
         v = eqn.invars[0]
     return False
 
 
-def _ascending(part: Program, v: Any, uses: Uses) -> bool:
-    """Whether a row is a cumulative sum, divided by its total perhaps."""
-    while not isinstance(v, Literal) and v in uses.producers:
+def _before(eqn: Any, axis: int) -> int | None:
+    """Which axis of its operand a broadcast lays on an axis of its result, if any."""
+    dims = eqn.params.get("broadcast_dimensions", range(axis + 1))
+    return list(dims).index(axis) if axis in dims else None
+
+
+def _ascending(part: Program, v: Any, axis: int | None, uses: Uses) -> bool:
+    """Whether rows along an axis are cumulative sums, divided by one number each perhaps."""
+    while axis is not None and not isinstance(v, Literal) and v in uses.producers:
         eqn = part.eqns[uses.producers[v]]
-        if eqn.primitive.name == "cumsum":
-            return not eqn.params["reverse"]
-        if eqn.primitive.name not in MOVES | {"slice", "div", "convert_element_type"}:
+        name = eqn.primitive.name
+        if name == "cumsum":
+            return eqn.params["axis"] == axis and not eqn.params["reverse"]
+        if name == "div":
+            shape = eqn.invars[1].aval.shape
+            if shape and shape[axis] != 1:
+                return False
+        elif name == "broadcast_in_dim":
+            axis = _before(eqn, axis)
+        elif name not in {"slice", "convert_element_type", "copy"}:
             return False
         v = eqn.invars[0]
     return False

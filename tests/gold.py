@@ -385,6 +385,18 @@ def uniform_compared_and_used(th, u):
 
 
 @drawn("refused")
+def counting_draws_instead_of_thresholds(th, key):
+    total = jnp.cumsum(jax.nn.softmax(jnp.append(th, 0.2)))
+    return jnp.sum(jnp.sum(total[:, None] < random.uniform(key, (1, 3)), -1) ** 2) * 1.0
+
+
+@drawn("refused")
+def counting_across_the_sums(th, key):
+    total = jnp.cumsum(jax.nn.softmax(jnp.outer(th, jnp.arange(3.0)), -1), -1)
+    return jnp.sum(jnp.sum(total < random.uniform(key, (1, 3)), 0) ** 2) * 1.0
+
+
+@drawn("refused")
 def counting_thresholds_in_no_order(th, key):
     return jnp.sum(sigmoid(th) < random.uniform(key)) ** 2 * 1.0
 
