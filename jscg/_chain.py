@@ -81,9 +81,9 @@ class Chain:
         """Whether the noise is shifted only, and perhaps turned over."""
         return all(self.part.eqns[i].primitive.name in ADDITIVE for i in self.steps)
 
-    def inputs(self, part: Program, *ends: Any) -> list[Any]:
+    def inputs(self, *ends: Any) -> list[Any]:
         """What is read on the way and at its ends, the bounds of the draw included."""
-        read = [v for i in self.steps for v in variables(part.eqns[i])]
+        read = [v for i in self.steps for v in variables(self.part.eqns[i])]
         read += [v for v in ends if not isinstance(v, Literal)] + self.draw.invars[1:]
         return [v for v in dict.fromkeys(read) if v not in self.inside]
 

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ._activity import live_variables
+from ._activity import FLAT, live_variables
 from ._continuity import is_continuous
 from ._program import Literal, Program, Uses
 
 COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne", "lt_to", "le_to"}
-_ROUNDING = {"floor", "ceil", "round", "sign", "rem", "nextafter"}
+_ROUNDING = (FLAT - {"stop_gradient"}) | {"rem", "nextafter"}
 _SMOOTH = {"is_finite", "draw"}  # true almost surely; draws have a score or are refused
 
 

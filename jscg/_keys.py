@@ -100,7 +100,7 @@ class _Numbers:
     """Equal numbers for variables that are made in the same way of the same inputs.
 
     Attributes:
-      of: the number of every variable.
+      of: the number of every variable that a key is made of.
       moving: for a number, the loop bodies in which it differs from step to step.
     """
 

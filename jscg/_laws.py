@@ -60,7 +60,7 @@ def event(jump: Jump, source: Any, uses: Uses) -> Law | None:
         return None
     noise = NOISE[chain.draw.params["family"]]
     below = jump.eqn.primitive.name[:2] in {"lt", "le"}
-    inputs = chain.inputs(part, a, b)
+    inputs = chain.inputs(a, b)
     # `uniform < sigmoid(l)` is scored at the logits.
     plain = not chain.steps and chain.draw.params["family"] == "uniform" and chain.standard
     plain = plain and len(inputs) == 1 and (a is chain.source) == below
@@ -127,7 +127,7 @@ def argmax(jump: Jump, source: Any, uses: Uses) -> Law | None:
         return None
     if not chain.additive or _sign(chain, a, None) != 1:
         return None
-    inputs = chain.inputs(jump.program, a)
+    inputs = chain.inputs(a)
 
     def logits(_: Any, *values: Any) -> Any:
         env = dict(zip(inputs, values, strict=True))
@@ -152,7 +152,7 @@ def rounded(jump: Jump, source: Any, uses: Uses) -> Law | None:
     if chain is None:
         return None
     (end,) = jump.eqn.invars
-    noise, inputs, back = NOISE[chain.draw.params["family"]], chain.inputs(part), chain.back
+    noise, inputs, back = NOISE[chain.draw.params["family"]], chain.inputs(), chain.back
 
     def log_prob(x: Any, *values: Any) -> Any:
         env = dict(zip(inputs, values, strict=True))
@@ -276,7 +276,7 @@ def density(part: Program, source: Any, active: set[Any], uses: Uses) -> Law | N
     """`mean + scale * normal(key)`, whatever becomes of it."""
     chain = Chain.longest(part, uses, source)
     family = chain.draw.params["family"]
-    inputs = chain.inputs(part)
+    inputs = chain.inputs()
     if not chain.steps or active.isdisjoint(inputs) or NOISE[family].log_density is None:
         return None
     end = part.eqns[chain.steps[-1]].outvars[0]

@@ -91,6 +91,16 @@ def affine(th, z):
     return th[0] + th[1] * z
 
 
+def of_affine_noise(verdict: str, name: str, value: Callable) -> None:
+    """Adds `value(x, params)` of a normal x with both parameters."""
+
+    def program(th, z):
+        return value(affine(th, z), th)
+
+    program.__name__ = name
+    noise(verdict, random.normal)(program)
+
+
 # Kinks and smooth functions: the path is right -------------------------------------------------
 
 SMOOTH = {
@@ -132,16 +142,8 @@ SMOOTH = {
 }
 
 
-def _smooth(name, value):
-    def program(th, z):
-        return value(affine(th, z), th)
-
-    program.__name__ = name
-    noise("path", random.normal)(program)
-
-
 for _name, _value in SMOOTH.items():
-    _smooth(_name, _value)
+    of_affine_noise("path", _name, _value)
 
 
 @drawn("path", lambda th: th[1] * (th[1] + 1) + 0 * th[0])
@@ -192,16 +194,8 @@ EVENTS = {
 }
 
 
-def _event(name, value):
-    def program(th, z):
-        return value(affine(th, z), th)
-
-    program.__name__ = name
-    noise("mended", random.normal)(program)
-
-
 for _name, _value in EVENTS.items():
-    _event(_name, _value)
+    of_affine_noise("mended", _name, _value)
 
 
 @noise("mended", random.uniform)
@@ -336,6 +330,21 @@ def uniform_below_in_a_scan(th, key):
     return lax.scan(step, 0.0, random.split(key, 3))[0]
 
 
+@drawn("mended", lambda th: sigmoid(th[0]) * 3 * (sigmoid(th[0]) + th[1]) * 0.5)
+def events_before_and_after_a_scan_with_events(th, key):
+    """What is put in moves what stands behind it, calls and loops included."""
+    k1, k2, k3 = random.split(key, 3)
+    first = random.uniform(k1) < sigmoid(th[0])
+
+    def step(total, key):
+        a, b = random.split(key)
+        low = jax.jit(lambda k: random.uniform(k) < sigmoid(th[0]))(a)
+        return total + low + (random.uniform(b) < th[1]), None
+
+    total = lax.scan(step, 0.0, random.split(k2, 3))[0]
+    return jax.jit(lambda x, k: x * (random.uniform(k) < 0.5 + 0 * th[1]))(first * total, k3)
+
+
 @drawn("mended", lambda th: sigmoid(th[0]) * th[1])
 def uniform_below_in_a_vmap(th, key):
     draw = jax.vmap(lambda k, p: random.uniform(k) < p)
@@ -359,6 +368,22 @@ def bernoulli(th, key):
 @drawn("scored", lambda th: jnp.exp(th[0]) * th[1])
 def poisson(th, key):
     return random.poisson(key, jnp.exp(th[0])) * th[1]
+
+
+@drawn("scored", lambda th: sigmoid(th[0]) * 0.3 + 0.7 * 2 * sigmoid(th[1]))
+def one_key_in_branches_of_which_one_is_taken(th, key):
+    which, key = random.split(key)
+    return lax.cond(
+        random.bernoulli(which, 0.3),
+        lambda: 1.0 * random.bernoulli(key, sigmoid(th[0])),
+        lambda: 2.0 * random.bernoulli(key, sigmoid(th[1])),
+    )
+
+
+@drawn("scored", lambda th: sigmoid(th[0]) * th[1])
+def two_keys_of_a_key_that_is_split_twice(th, key):
+    x = random.bernoulli(random.split(key)[0], sigmoid(th[0]))
+    return 1.0 * x * random.bernoulli(random.split(key)[1], th[1])
 
 
 @drawn("scored", lambda th: jax.nn.softmax(th) @ jnp.array([1.0, -2.0]))
@@ -434,6 +459,12 @@ def one_legacy_key_twice(th, key):
 def one_fold_twice(th, key):
     x = random.bernoulli(random.fold_in(key, 1), th[0])
     return 3.0 * x * random.bernoulli(random.fold_in(key, 1), th[1])
+
+
+@drawn("refused")
+def one_key_of_a_key_that_is_split_twice(th, key):
+    x = random.bernoulli(random.split(key)[0], th[0])
+    return 3.0 * x * random.bernoulli(random.split(key)[0], th[1])
 
 
 @drawn("refused")

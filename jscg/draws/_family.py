@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+from jax import lax
+
 Static = Mapping[str, Any]
 Axes = tuple[int | None, ...]
 
@@ -34,6 +37,11 @@ def event_aligned(event_ndim: int, **operand_events: int) -> Callable[..., Axes]
         return batch + (None,) * events
 
     return operand_axes
+
+
+def handed_in(key: jax.Array, static: Static, **operands: jax.Array) -> jax.Array:
+    """The `replay` of draws that the program makes itself: the value stands in place of the key."""
+    return lax.stop_gradient(key)
 
 
 def unenumerable(static: Static, **shapes: tuple[int, ...]) -> int | None:
@@ -67,11 +75,9 @@ class Family:
             operand the axis of the draw that it is aligned with (where the operand has size 1,
             it is broadcast), or None if every entry along it feeds the whole outcome.
         replay: `replay(key, static, **operands)`, the value of the sampler with a corrected
-            derivative. None: the sampler's own derivative is right.
+            derivative. None: the sampler's own derivative is right. `handed_in`: see `observed`.
         support_size: `support_size(static, **shapes)`, K from the shapes of the operands, or
             None where `support` cannot be used.
-        observed: True if the value is computed by the program and handed in as the key, of the
-            shape of the draw.
     """
 
     name: str
@@ -85,7 +91,11 @@ class Family:
     operand_axes: Callable[..., Axes] = right_aligned
     replay: Callable | None = None
     support_size: Callable[..., int | None] = unenumerable
-    observed: bool = False
+
+    @property
+    def observed(self) -> bool:
+        """True if the value is computed by the program and handed in as the key, of its shape."""
+        return self.replay is handed_in
 
     @property
     def reparameterized(self) -> bool:

@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jscg.draws import bernoulli, categorical
-from jscg.draws._family import Family, Static, register
+from jscg.draws._family import Family, Static, handed_in, register
 from jscg.draws._numerics import at_least_float32, constant
 from jscg.draws.noise import NOISE
-
-
-def value(key: jax.Array, static: Static, **operands: jax.Array) -> jax.Array:
-    """What the program has computed, without a derivative."""
-    return lax.stop_gradient(key)
 
 
 def density(x: jax.Array, static: Static, *, loc: jax.Array, scale: jax.Array) -> jax.Array:
@@ -39,8 +33,7 @@ register(
         forms={("p", "logistic"): "logits"},
         support=bernoulli.support,
         support_size=bernoulli.support_size,
-        replay=value,
-        observed=True,
+        replay=handed_in,
     )
 )
 register(
@@ -54,8 +47,7 @@ register(
         support=categorical.support,
         operand_axes=categorical.operand_axes,
         support_size=categorical.support_size,
-        replay=value,
-        observed=True,
+        replay=handed_in,
     )
 )
 register(
@@ -65,7 +57,6 @@ register(
         discrete=True,
         log_prob=density,
         scored=("loc", "scale"),
-        replay=value,
-        observed=True,
+        replay=handed_in,
     )
 )

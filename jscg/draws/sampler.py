@@ -5,14 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from jscg.draws._family import Axes, Family, Static, register
-
-
-def value(key: jax.Array, static: Static, **operands: jax.Array) -> jax.Array:
-    """What the sampler has returned, without a derivative."""
-    return lax.stop_gradient(key)
+from jscg.draws._family import Axes, Family, Static, handed_in, register
 
 
 def log_prob(x: jax.Array, static: Static, *, log_prob: jax.Array, **_: jax.Array) -> jax.Array:
@@ -52,7 +46,6 @@ register(
         support=support,
         support_size=support_size,
         operand_axes=operand_axes,
-        replay=value,
-        observed=True,
+        replay=handed_in,
     )
 )
