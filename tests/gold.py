@@ -190,6 +190,7 @@ EVENTS = {
     "discontinuous_where": lambda x, th: jnp.where(x > 0, x + 1e-2, x),
     "straight_through": lambda x, th: x + lax.stop_gradient(jnp.sign(x) - x),
     "equal_after_relu": lambda x, th: jnp.where(jax.nn.relu(x) == 0, 1.0, 0.0),
+    "density_of_a_half_line": lambda x, th: jnp.exp(jnp.where(x > 0, -0.7, -jnp.inf)),
     "density_of_a_box": lambda x, th: jnp.exp(jnp.where(jnp.abs(x) < 1, -0.7, -jnp.inf)),
 }
 
@@ -342,7 +343,8 @@ def events_before_and_after_a_scan_with_events(th, key):
         return total + low + (random.uniform(b) < th[1]), None
 
     total = lax.scan(step, 0.0, random.split(k2, 3))[0]
-    return jax.jit(lambda x, k: x * (random.uniform(k) < 0.5 + 0 * th[1]))(first * total, k3)
+    kept_whole = jax.jit(lambda x: (2 * x + 1 - jnp.cos(0 * x)) / 2)(first * total)
+    return jax.jit(lambda x, k: x * (random.uniform(k) < 0.5 + 0 * th[1]))(kept_whole, k3)
 
 
 @drawn("mended", lambda th: sigmoid(th[0]) * th[1])
@@ -498,6 +500,12 @@ def while_loop(th, key):
         return key, n + random.bernoulli(use, th[0])
 
     return lax.while_loop(lambda s: s[1] < 2, body, (key, 0.0))[1] * th[1]
+
+
+@drawn("refused")
+def while_loop_after_an_event(th, key):
+    k1, k2 = random.split(key)
+    return (random.uniform(k1) < sigmoid(th[0])) * while_loop(th, k2)
 
 
 @drawn("refused")

@@ -151,3 +151,14 @@ def test_numbers_that_are_tried_out_disturb_no_debugging():
 
     with jax.debug_nans(True), jax.debug_infs(True):
         assert jnp.isfinite(jscg.grad_expectation(fun)(0.3, jax.random.key(1)))
+
+
+@pytest.mark.parametrize("name", ["gumbel", "normal", "logistic", "laplace", "cauchy"])
+@pytest.mark.parametrize("threshold", [-200.0, 200.0])
+def test_events_that_are_almost_certain_have_no_nan(name, threshold):
+    def fun(th, key):
+        return jnp.where(th * getattr(jax.random, name)(key) > threshold, th, th**2)
+
+    for estimators in (None, jscg.estimators.ScoreFunction(baseline=None)):
+        gradient = jscg.grad_expectation(fun, estimators=estimators)
+        assert jnp.isfinite(gradient(1.3, jax.random.key(0)))

@@ -1,0 +1,168 @@
+"""Values tried out on both sides of the boundary where a comparison turns over."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._program import Literal, Program
+
+_POINTS = 48
+_HALVINGS = 40
+_NEAR = 1e-3  # of the way between two points: where the branches are compared again
+# Work is on one element at a time, so shapes do not matter to these.
+SHAPES = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "copy", "rev"}
+_LABELS = {"name", "stop_gradient"}  # the value is what it was
+
+
+def agree(program: Program, index: int, sink: int, steps, leaves, stays: bool) -> bool:
+    """Whether a selection has the same value on both sides of where a comparison turns over.
+
+    Args:
+      program: the program.
+      index: the comparison.
+      sink: the selection, or what is made of it.
+      steps: the equations to evaluate, in order, both of these among them.
+      leaves: the variables before them, and how each is made.
+      stays: whether an infinite value of the selection makes the cost infinite.
+    """
+    eqn, out = program.eqns[index], program.eqns[sink].outvars[0]
+    before = [i for i in steps if i < index and program.eqns[i].outvars[0] is not out]
+
+    def gap(env: dict[Any, Any]) -> Any:
+        for i in before:
+            _evaluate(program.eqns[i], env)
+        a, b = (_read(env, v) for v in eqn.invars)
+        return a - b
+
+    def value(env: dict[Any, Any], outcome: bool) -> Any:
+        for i in steps:
+            _evaluate(program.eqns[i], env)
+            if i == index and eqn.primitive.name in {"eq", "ne"}:
+                env[eqn.outvars[0]] = np.full(_POINTS, outcome)
+        return np.asarray(env[out], np.float64)
+
+    with _aside():
+        start, stop, scale = _segments(leaves)
+        crossing = _crossing(gap, start, stop)
+        if crossing is None:
+            return False
+        low, high, found = crossing
+        tries = [
+            (
+                value(_between(start, stop, low - off), False),
+                value(_between(start, stop, high + off), True),
+            )
+            for off in (0.0, _NEAR)
+        ]
+    finite = [np.isfinite(a) & np.isfinite(b) for a, b in tries]
+    (no, yes), near = tries
+    if stays and np.all((np.isfinite(yes) != np.isfinite(no))[found]):
+        return True  # a finite cost never takes that branch
+    good = found & np.all(finite, 0)
+    if good.sum() < 3:
+        return False
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(yes - no)
+        around = np.abs(near[0] - near[1])
+    small = 1e-6 * scale + 1e-5 * (np.abs(yes) + np.abs(no))
+    return bool(np.all(((difference <= small) | (difference <= 0.2 * around))[good]))
+
+
+@contextlib.contextmanager
+def _aside() -> Iterator[None]:
+    """Numbers may be worked out here, and be invalid, whatever the user watches for."""
+    with (
+        jax.ensure_compile_time_eval(),
+        jax.debug_nans(False),
+        jax.debug_infs(False),
+        jax.transfer_guard("allow"),
+        np.errstate(all="ignore"),
+    ):
+        yield
+
+
+def _evaluate(eqn: Any, env: dict[Any, Any]) -> None:
+    args = [_read(env, v) for v in eqn.invars]
+    name = eqn.primitive.name
+    if name in SHAPES | _LABELS:
+        env[eqn.outvars[0]] = args[0]
+        return
+    params = dict(eqn.params)
+    if name == "convert_element_type":
+        env[eqn.outvars[0]] = jnp.asarray(args[0]).astype(_wide(params["new_dtype"]))
+        return
+    env[eqn.outvars[0]] = eqn.primitive.bind(*map(jnp.asarray, args), **params)
+
+
+def _wide(dtype: Any) -> Any:
+    """Half precision is too coarse to find the boundary."""
+    half = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
+    return jnp.dtype("float32") if half else dtype
+
+
+def _read(env: dict[Any, Any], v: Any) -> Any:
+    if isinstance(v, Literal):
+        return np.full(_POINTS, v.val, _wide(v.aval.dtype))
+    return env[v]
+
+
+def _segments(leaves: dict[Any, Any]):
+    """Pairs of random points, of sizes from 0.1 to 100."""
+    random = np.random.default_rng(0)
+    scale = 10.0 ** random.uniform(-1, 2, _POINTS)
+    ends = []
+    for _ in range(2):
+        env, by_kind = {}, {}
+        for v, made in leaves.items():
+            if made not in by_kind:
+                by_kind[made] = scale * random.normal(size=_POINTS)
+            values = by_kind[made]
+            if v.aval.dtype == jnp.bool_:
+                values = values > 0
+            env[v] = values.astype(_wide(v.aval.dtype))
+        ends.append(env)
+    for v in leaves:  # only what is continuous moves
+        if not jnp.issubdtype(v.aval.dtype, jnp.floating):
+            ends[1][v] = ends[0][v]
+    return *ends, scale
+
+
+def _between(start: dict[Any, Any], stop: dict[Any, Any], at: Any) -> dict[Any, Any]:
+    return {
+        v: a
+        if not jnp.issubdtype(v.aval.dtype, jnp.floating)
+        else ((1 - at) * np.asarray(a, np.float64) + at * np.asarray(stop[v], np.float64)).astype(
+            _wide(v.aval.dtype)
+        )
+        for v, a in start.items()
+    }
+
+
+def _crossing(gap, start, stop):
+    """Where each segment leaves one side and where it enters the other, and which do both.
+
+    Both places are searched for: in between, rounding or a plateau makes the gap zero.
+    """
+    below, above = (np.sign(gap(_between(start, stop, np.full(_POINTS, at)))) for at in (0.0, 1.0))
+    found = below * above < 0
+    if found.sum() < 3:
+        return None
+    leaves = _bisect(lambda at: np.sign(gap(_between(start, stop, at))) == below)[0]
+    enters = _bisect(lambda at: np.sign(gap(_between(start, stop, at))) != above)[1]
+    return leaves, enters, found
+
+
+def _bisect(before) -> tuple[Any, Any]:
+    """The last place where something holds that holds at 0, and the first where it does not."""
+    low, high = np.zeros(_POINTS), np.ones(_POINTS)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        here = before(middle)
+        low, high = np.where(here, middle, low), np.where(here, high, middle)
+    return low, high
