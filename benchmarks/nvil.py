@@ -96,8 +96,8 @@ def loss(params: Params, x: jax.Array, key: jax.Array) -> jax.Array:
 #             expectations n_i and c; each layer's score multiplies the rest of what it influences,
 #               Q_1 = r_1 + n_2 + r_2 + n_3 + r_3 + c,   Q_2 = r_2 + n_3 + r_3 + c,   Q_3 = r_3,
 #             less a prediction by linear regression over other examples: from the deviations of
-#             log q (and prior) from n (and c), from n_i, from the terms below the layer, and from
-#             the means of all these and of Q_i over the other samples
+#             log q (and prior) from n (and c), from n_i, and from the means of all these and of Q_i
+#             over the other samples
 # "score"     no baseline; a unit's own terms h l and -h b (without the softplus, which it does not
 #             influence) multiply that unit's score alone, and no constant multiplies a score
 # "textbook"  Q_i = sum over j >= i of (log q_j + r_j), the prior in r_3; the baseline is the mean
@@ -206,17 +206,11 @@ def fitted(
     q2 = recon[1] + q3 + top[1] - norm[2]
     q1 = recon[0] + q2 + mean[1] - norm[1]
     deviations = [at[0] - mean[0], at[1] - mean[1], top[0] - top[1]]
-    lowest, lower = recon[0] - norm[1], recon[1] - norm[2]
-    layers = [
-        (q1, deviations, [mean[0]]),
-        (q2, [*deviations[1:], lowest, at[0]], [mean[1]]),
-        (q3, [deviations[2], lower, lowest, at[1], at[0]], [top[1]]),
-    ]
     weights, exact = [], []
-    for i, (q, moving, state) in enumerate(layers):
-        predictors = [*moving, *state]
+    for i, (q, state) in enumerate([(q1, mean[0]), (q2, mean[1]), (q3, top[1])]):
+        predictors = [*deviations[i:], state]
         if samples > 1:
-            repeated = [q, *moving, *(state if i else [])]
+            repeated = [q, *deviations[i:], *([state] if i else [])]
             predictors += [(jnp.sum(t, 0) - t) / (samples - 1) for t in repeated]
         rest, slope = regression(q, predictors)
         weights.append(rest[..., None])
@@ -365,11 +359,15 @@ def hand(
     return gradient
 
 
-def jscg_gradient(kind: Estimator, num_samples: int = 1) -> Callable[..., Params]:
+def jscg_gradient(kind: str, num_samples: int = 1) -> Callable[..., Params]:
     """A fresh gradient function of (params, x, key), from `loss` alone."""
     import jscg
 
-    estimators = jscg.estimators.ScoreFunction(baseline=None) if kind == "score" else None
+    estimators = {
+        "auto": None,
+        "score": jscg.estimators.ScoreFunction(baseline=None),
+        "upstream": jscg.estimators.Auto(upstream=True),
+    }[kind]
 
     @functools.wraps(loss)
     def fresh(params: Params, x: jax.Array, key: jax.Array) -> jax.Array:
@@ -581,6 +579,8 @@ def run(options: Any) -> list[Row]:
                 print(variant, harness.hlo_profile(hand(variant, kind, num_samples), *args))
     for where, at in stages:
         rows += variance_rows(jscg_gradient("auto", 4), at, x, keys, where)
+        upstream = jscg_gradient("upstream", 4)
+        rows += variance_rows(upstream, at, x, keys, where, "jscg, upstream")
     return rows
 
 

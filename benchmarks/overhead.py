@@ -32,16 +32,17 @@ SIZES = (100, 300, 1_000, 3_000, 10_000)
 
 
 def lax_program(units: int) -> Program:
-    """Elementwise `lax` operations; ten draws on the way."""
+    """Elementwise `lax` operations; ten draws or so on the way."""
 
     def program(theta: jax.Array, key: jax.Array) -> jax.Array:
-        keys = jax.random.split(key, 10)
+        step = max(1, units // 10)
+        keys = jax.random.split(key, 1 + units // step)
         y = theta
         for i in range(units):
             y = lax.mul(lax.sin(y), theta)
             y = lax.add(lax.tanh(y), lax.neg(theta))
-            if i % max(1, units // 10) == 0:
-                k = keys[min(9, i // max(1, units // 10))]
+            if i % step == 0:
+                k = keys[i // step]
                 y = y + jax.random.bernoulli(k, jax.nn.sigmoid(y)).astype(y.dtype)
         return jnp.sum(y * y)
 
@@ -49,16 +50,17 @@ def lax_program(units: int) -> Program:
 
 
 def jnp_program(units: int) -> Program:
-    """`jax.numpy` code, full of nested jits and broadcasts; ten draws on the way."""
+    """`jax.numpy` code, full of nested jits and broadcasts; ten draws or so on the way."""
 
     def program(theta: jax.Array, key: jax.Array) -> jax.Array:
-        keys = jax.random.split(key, 10)
+        step = max(1, units // 10)
+        keys = jax.random.split(key, 1 + units // step)
         y = theta
         for i in range(units):
             y = jnp.where(y > 0.5, jax.nn.softplus(y), jnp.clip(y, -1.0, 1.0))
             y = y - jnp.mean(y) + jnp.stack([y, theta])[0] / (1 + jnp.var(y))
-            if i % max(1, units // 10) == 0:
-                k = keys[min(9, i // max(1, units // 10))]
+            if i % step == 0:
+                k = keys[i // step]
                 y = y + jax.random.bernoulli(k, jax.nn.sigmoid(theta))
         return jnp.sum(y * y)
 

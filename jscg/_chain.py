@@ -81,6 +81,19 @@ class Chain:
         """Whether the noise is shifted only, and perhaps turned over."""
         return all(self.part.eqns[i].primitive.name in ADDITIVE for i in self.steps)
 
+    def sign(self, a: Any, b: Any = None) -> int:
+        """Of the slope of a - b, where the noise is only shifted and turned over."""
+        signs: dict[Any, int] = {self.source: 1}
+        for i in self.steps:
+            eqn = self.part.eqns[i]
+            turned = eqn.primitive.name == "neg"
+            if eqn.primitive.name == "sub":
+                turned = isinstance(eqn.invars[0], Literal) or eqn.invars[0] not in signs
+            on_it = next(v for v in eqn.invars if not isinstance(v, Literal) and v in signs)
+            signs[eqn.outvars[0]] = -signs[on_it] if turned else signs[on_it]
+        of = lambda v: 0 if isinstance(v, Literal) else signs.get(v, 0)  # noqa: E731
+        return of(a) - of(b)
+
     def inputs(self, *ends: Any) -> list[Any]:
         """What is read on the way and at its ends, the bounds of the draw included."""
         read = [v for i in self.steps for v in variables(self.part.eqns[i])]

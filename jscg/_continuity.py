@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ._program import Literal, Program, Uses
-from ._sides import SHAPES, agree
+from ._sides import SHAPES, agree, dtype_of
 
 _FAR = 6  # how many operations a discontinuity may live until it is masked
 _DEPTHS = (3, 6, 12)  # how many operations to look back; with less, more values are taken as free
@@ -103,7 +103,7 @@ def _signature(program: Program, steps: list[int], leaves: dict[Any, Any]) -> An
     for i in steps:
         eqn = program.eqns[i]
         inputs = tuple(
-            ("literal", float(v.val), v.aval.dtype) if isinstance(v, Literal) else number[v]
+            ("literal", float(v.val), dtype_of(v)) if isinstance(v, Literal) else number[v]
             for v in eqn.invars
         )
         made = str(eqn.params.get("new_dtype", "")), str(eqn.params.get("y", ""))

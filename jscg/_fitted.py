@@ -8,7 +8,7 @@ regression control variates, Owen, "Monte Carlo", section 8.9).  Predictors, all
 * for each cost that is enumerated, sampled minus expected: of mean zero, whatever came before.
   For the draw's own it is no baseline, and its known covariance with the score is added back;
 * the expectation of the draw's own enumerated costs;
-* costs further up, which the draw does not influence;
+* if asked for, costs further up, which the draw does not influence;
 * all these, and the cost-to-go itself, averaged over the other samples of the cell.
 
 A bound with an almost exact posterior, whose terms nearly cancel, shows why: the log-prob of a
@@ -60,7 +60,7 @@ class Fitted:
       to_go: the terms that it influences and that are scored.
       own: the terms that are enumerated over it.
       deviations: for other draws, the terms of `to_go` that are enumerated over them alone.
-      above: groups of terms that it does not influence.
+      above: groups of terms that it does not influence, if it is predicted from them.
       varied: whether what is expected of `own` differs between samples.
     """
 
@@ -92,9 +92,10 @@ class Fitted:
         return moving + own + repeated
 
 
-def find_fitted(finder: CostFinder, pairs: Pairs, weights: Mapping, wanted: list[StochasticNode]):
-    """Plans a fitted baseline for each of the wanted draws that can have one."""
+def find_fitted(finder: CostFinder, pairs: Pairs, weights: Mapping, scored: list[StochasticNode]):
+    """Plans a fitted baseline for each of the scored draws that can have one, and wants one."""
     program = next(iter(finder.producers))
+    wanted = [n for n in scored if pairs.estimators[n].fits_baselines]
     wanted = _promising(program, pairs, wanted)
     if not wanted:
         return {}
@@ -109,7 +110,8 @@ def find_fitted(finder: CostFinder, pairs: Pairs, weights: Mapping, wanted: list
                 classes.join((node, axis), (term.atom, place))
     # Draws with the same cells see the same terms above them.
     seen: dict[Any, list[Term | None]] = {}
-    fits = {n: _fit(n, axes[n], found, classes, seen) for n in wanted}
+    upstream = {n: pairs.estimators[n].uses_upstream for n in wanted}
+    fits = {n: _fit(n, axes[n], found, classes, seen, upstream[n]) for n in wanted}
     return {n: f for n, f in fits.items() if f is not None}
 
 
@@ -239,7 +241,7 @@ class _Classes:
         return Term(found.atom, found.cost, tuple(map(theirs.index, cells)))
 
 
-def _fit(node, axes, found: list[_Found], classes: _Classes, seen) -> Fitted | None:
+def _fit(node, axes, found: list[_Found], classes: _Classes, seen, upstream) -> Fitted | None:
     cells = tuple(classes.find((node, a)) for a in axes)
     if cells not in seen:
         seen[cells] = [classes.term(cells, each) for each in found]
@@ -249,7 +251,7 @@ def _fit(node, axes, found: list[_Found], classes: _Classes, seen) -> Fitted | N
     for each, term in zip(found, seen[cells], strict=True):
         aligned = each.aligned.get(node)
         if aligned is None:
-            if term is not None:
+            if upstream and term is not None:
                 above.setdefault(each.kind, []).append(term)
             continue
         places = tuple(aligned[a] for a in axes)

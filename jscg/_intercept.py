@@ -73,9 +73,9 @@ def sample(name: str, args: tuple, kwargs: dict[str, Any]):
     if not tracing():
         return _ORIGINALS[name](*args, **kwargs)
     given = dict(_SIGNATURES[name].bind(*args, **kwargs).arguments)
-    if name == "choice":
-        return _choice(given)
-    return _draw(name, given)
+    if not given.get("replace", True):  # Gumbel noise and the largest: see `laws.perturbed`
+        return _ORIGINALS[name](**given)
+    return _choice(given) if name == "choice" else _draw(name, given)
 
 
 def _draw(name: str, given: dict[str, Any]):

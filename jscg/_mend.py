@@ -2,7 +2,7 @@
 
 `uniform(key) < p` is a Bernoulli draw, `argmax(logits + gumbel(key))` a categorical one, and
 `mean + scale * normal(key)` has a density.  A jump goes away where one of these takes the place of
-the derivative through the sample (see `_laws`).
+the derivative through the sample (see `laws`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from typing import Any
 
 import jax
 import jax.extend.core as jex_core
-import jax.numpy as jnp
 
 from ._activity import active_variables, noisy_variables
 from ._chain import variables
 from ._errors import BiasError, where
 from ._jumps import Jump, find_jumps
-from ._laws import Law, argmax, counted, density, event, rounded
 from ._primitives import draw_p
 from ._program import Literal, Program, Uses, build, insert
 from .draws.noise import NOISE
+from .laws import Law, all_laws
 
 
 def mend(program: Program, inputs: list[bool], names: dict[Any, str], silent: set[Any]):
@@ -64,12 +63,20 @@ def _mend(jump: Jump, active: set[Any], noisy: set[Any], every: Any, mended: Any
         uses = every[part]
         if not _usable(part.eqns[uses.producers[source]]):
             continue
-        laws = (event, argmax, counted, rounded) if part is jump.program else ()
-        found = (law(jump, source, uses) for law in laws)
-        made = next(filter(None, found), None) or density(part, source, active, uses)
+        here = _in(part, jump)
+        made = next(filter(None, (law(here, source, active, uses) for law in all_laws())), None)
         if made is not None:
             mended[source] = made
             return
+
+
+def _in(part: Program, jump: Jump) -> Jump:
+    """The jump, or the equation that holds it in a program around its own."""
+    while jump.program is not part:
+        around = jump.program.parent
+        assert around is not None
+        jump = Jump(around, jump.program.at)
+    return jump
 
 
 def _sources(jump: Jump, noisy: set[Any], every: Any) -> list[tuple[Program, Any]]:
@@ -107,13 +114,11 @@ def _replace(law: Law) -> None:
     """Makes the result of an equation a draw."""
     part, inputs = law.program, law.inputs
     eqn = part.eqns[law.index]
-    out = eqn.outvars[0]
+    out = law.result
     made = jex_core.Var(out.aval)
 
     def draw(value: Any, *values: Any) -> Any:
         arrays = [fun(value, *values) for fun in law.operands.values()]
-        if law.full:
-            arrays = [jnp.broadcast_to(a, out.aval.shape) for a in arrays]
         names = tuple(law.operands)
         return draw_p.bind(
             value, *arrays, family=law.family, names=names, static=law.static, batch=()
@@ -123,7 +128,8 @@ def _replace(law: Law) -> None:
     closed = jax.make_jaxpr(draw)(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals))
     inner = build(closed)
     env = dict(zip(inner.invars, [*_constants(part, closed), made, *inputs], strict=True))
-    eqns = [eqn.replace(outvars=[made])]
+    outvars = [made if v is out else v for v in eqn.outvars]
+    eqns = [eqn.replace(outvars=outvars)]
     for each in inner.eqns:
         outvars = [jex_core.Var(v.aval) for v in each.outvars]
         if each is inner.eqns[-1]:

@@ -186,14 +186,6 @@ def _verdict(node: StochasticNode, active: set[Any]) -> str:
             "score is known, so it would silently be zero.",
             "wrap the parameter in jax.lax.stop_gradient if no gradient is wanted",
         )
-    if not dict(node.eqn.params["static"]).get("replace", True):
-        raise refuse(
-            node.what,
-            node.eqn,
-            "a draw without replacement needs a score, and none is implemented for it.",
-            "draw with replacement, or one at a time with the drawn items masked out",
-            "wrap the parameter in jax.lax.stop_gradient if no gradient is wanted",
-        )
     holders = {part.holder for part in node.program.path}
     if holders & CUSTOM:
         raise refuse(

@@ -92,8 +92,7 @@ def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> 
     scored = list({s.node: None for s in _distinct_scores(weights)})
     baselines = find_baselines(program, scored, influence)
     Scales(finder, baselines).run(program)
-    fit = [n for n in scored if estimators[n].fits_baselines]
-    fitted = find_fitted(finder, pairs, weights, fit)
+    fitted = find_fitted(finder, pairs, weights, scored)
     others = baselines.keys() | fitted.keys()
     axes: dict[tuple[int, ...], dict[Score, frozenset[int]]] = {}
     for cost, weight in weights.items():

@@ -106,9 +106,14 @@ def _wide(dtype: Any) -> Any:
     return jnp.dtype("float32") if half else dtype
 
 
+def dtype_of(v: Any) -> Any:
+    """Of a variable or literal."""
+    return v.aval.dtype
+
+
 def _read(env: dict[Any, Any], v: Any) -> Any:
     if isinstance(v, Literal):
-        return np.full(_POINTS, v.val, _wide(v.aval.dtype))
+        return np.full(_POINTS, v.val, _wide(dtype_of(v)))
     return env[v]
 
 

@@ -301,6 +301,87 @@ def two_rows_by_counting(th, key):
     return jnp.sum(draw(k1) * draw(k2)) * 1.0
 
 
+WORTH = jnp.array([1.0, -2.0, 0.5, 3.0])
+
+
+def worth_of_a_class(th):
+    return jax.nn.softmax(jnp.append(th, 0.2)) @ WORTH[:3]
+
+
+@drawn("mended", worth_of_a_class)
+def categorical_by_search(th, key):
+    total = jnp.cumsum(jax.nn.softmax(jnp.append(th, 0.2)))
+    first = jnp.searchsorted(total, jnp.array(1e-6))  # not the search that is meant
+    return WORTH[first + jnp.searchsorted(total, random.uniform(key))]
+
+
+@drawn("mended", lambda th: worth_of_a_class(th) ** 2)
+def categorical_by_search_of_what_is_left(th, key):
+    """As `jax.random.choice` does it, weights that do not sum to one included."""
+    total = jnp.cumsum(3 * jnp.exp(jnp.append(th, 0.2)))
+    r = total[-1] * (1 - random.uniform(key, (2,)))
+    return jnp.prod(WORTH[jnp.searchsorted(total, r, side="right")])
+
+
+@drawn("mended", lambda th: 2 * worth_of_a_class(th))
+def categorical_by_search_in_rows(th, key):
+    total = jnp.cumsum(jax.nn.softmax(jnp.append(th, 0.2)))
+    rows = jnp.stack([total, total])
+    u = random.uniform(key, (2,))
+    return jnp.sum(WORTH[jax.vmap(jnp.searchsorted)(rows, u)])
+
+
+@drawn("mended", lambda th: jax.scipy.stats.norm.cdf(jnp.array([th[1], 1.0]) - th[0]).sum())
+def ordered_probit(th, key):
+    cuts = jnp.array([th[1], 1.0])
+    return 2.0 - jnp.searchsorted(cuts, th[0] + random.normal(key))
+
+
+def worth_of_a_pair(th):
+    p = jax.nn.softmax(jnp.append(th, 0.2))
+    pairs = [(i, j) for i in range(3) for j in range(3) if i != j]
+    return sum(p[i] * p[j] / (1 - p[i]) * WORTH[i] * (1 + j) for i, j in pairs)
+
+
+@drawn("mended", worth_of_a_pair)
+def top_k_of_perturbed_logits(th, key):
+    i, j = lax.top_k(jnp.append(th, 0.2) + random.gumbel(key, (3,)), 2)[1]
+    return WORTH[i] * (1 + j)
+
+
+@drawn("mended", worth_of_a_pair)
+def order_of_perturbed_logits(th, key):
+    i, j, _ = jnp.argsort(-(jnp.append(th, 0.2) + random.gumbel(key, (3,))))
+    return WORTH[i] * (1 + j)
+
+
+@drawn(  # they are independent
+    "mended",
+    lambda th: worth_of_a_class(th) * (jax.nn.logsumexp(jnp.append(th, 0.2)) + np.euler_gamma),
+)
+def largest_of_perturbed_logits_and_its_index(th, key):
+    value, index = lax.top_k(jnp.append(th, 0.2) + random.gumbel(key, (3,)), 1)
+    return WORTH[index[0]] * value[0]
+
+
+@drawn("mended", lambda th: 9 * th[0] * th[1] * (1 / (1 - th[0]) + 1 / (1 - th[1])), (0.2, 0.3))
+def choice_without_replacement_of_raw_probabilities(th, key):
+    """Two of them are zero, and no NaN comes of that."""
+    p = jnp.concatenate([th, 0 * th, 1 - th.sum(keepdims=True)])
+    i, j = random.choice(key, 5, (2,), replace=False, p=p)
+    return jnp.where(jnp.maximum(i, j) == 1, 9.0, 0.0)
+
+
+@drawn("mended", lambda th: 2 * worth_of_a_pair(th))
+def choices_without_replacement(th, key):
+    k1, k2 = random.split(key)
+    logits = jnp.stack([jnp.append(th, 0.2)] * 2, -1)
+    i, j = random.categorical(k1, logits, 0, (2, 2), replace=False)
+    a, b = random.choice(k2, WORTH[:3], (2,), replace=False, p=jax.nn.softmax(logits[:, 0]))
+    worth = sum((WORTH[:3] == b) * jnp.arange(3))
+    return jnp.sum(WORTH[i] * (1 + j)) / 2 + a * (1 + worth)
+
+
 @drawn("mended", lambda th: jax.nn.softmax(th) @ jnp.array([1.0, -2.0]))
 def gumbel_argmax(th, key):
     return jnp.array([1.0, -2.0])[jnp.argmax(th + random.gumbel(key, (2,)))]
@@ -500,6 +581,14 @@ def while_loop(th, key):
         return key, n + random.bernoulli(use, th[0])
 
     return lax.while_loop(lambda s: s[1] < 2, body, (key, 0.0))[1] * th[1]
+
+
+@drawn("refused")
+def search_of_many_in_each_row(th, key):
+    """Two axes of batches, of which the table has one: its equation does not say which."""
+    rows = jnp.cumsum(jax.nn.softmax(jnp.stack([jnp.append(th, 0.2)] * 2)), -1)
+    each = jax.vmap(jax.vmap(jnp.searchsorted, (None, 0)))(rows, random.uniform(key, (2, 2)))
+    return jnp.sum(WORTH[each])
 
 
 @drawn("refused")

@@ -1194,7 +1194,7 @@ def _ordered_pairs(p):
     return total(term, grid(3, 3))
 
 
-@discrete(0.5, -0.5, 0.2, order=1, blind=(1,), may_refuse=True)
+@discrete(0.5, -0.5, 0.2, blind=(1,))
 def categorical_without_replacement():
     def fun(th, key):
         return _index_cost(random.categorical(key, th, shape=(2,), replace=False))
@@ -1202,7 +1202,7 @@ def categorical_without_replacement():
     return fun, lambda th: _ordered_pairs(jax.nn.softmax(th))
 
 
-@discrete(0.5, -0.5, 0.2, order=1, blind=(1,), may_refuse=True)
+@discrete(0.5, -0.5, 0.2, blind=(1,))
 def choice_without_replacement():
     def fun(th, key):
         p = jax.nn.softmax(th)

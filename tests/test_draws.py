@@ -326,17 +326,6 @@ def test_support_without_shape_and_at_the_edges():
     assert FAMILIES["poisson"].support_size({}, lam=()) is None
 
 
-@pytest.mark.parametrize("name", ["categorical", "choice"])
-def test_without_replacement_is_refused(name):
-    family, (static, operands) = FAMILIES[name], EXAMPLES[name]
-    static = {**static, "replace": False}
-    with pytest.raises(NotImplementedError, match="joint outcome"):
-        family.log_prob(draws(name)[0], static, **operands)
-    with pytest.raises(NotImplementedError, match="joint outcome"):
-        family.support(static, **operands)
-    assert family.support_size(static, **{k: v.shape for k, v in operands.items()}) is None
-
-
 # ---- the numbers of log_prob
 
 N = 5

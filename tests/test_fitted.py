@@ -1,5 +1,6 @@
 """Fitted baselines: exactly unbiased to second order, whatever the other cells do; and better."""
 
+import functools
 import itertools
 
 import jax
@@ -75,6 +76,7 @@ def mean_over_outcomes(monkeypatch, fun, theta, rows, shape):
     return jnp.tensordot(probs, values, 1)
 
 
+UPSTREAM = jscg.estimators.Auto(upstream=True)
 CASES = {
     "over a batch": (1, 5, None),
     "over samples and a batch": (2, 3, None),
@@ -84,14 +86,15 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_exactly_unbiased_to_second_order(case, small, monkeypatch):
+@pytest.mark.parametrize("estimators", [None, UPSTREAM], ids=["default", "upstream"])
+def test_exactly_unbiased_to_second_order(case, estimators, small, monkeypatch):
     samples, size, b = CASES[case]
     rows = jnp.linspace(-0.5, 0.8, size)
 
     def fun(theta, key):
         return chain(theta, rows, key, b)
 
-    s = jscg.surrogate(fun, num_samples=samples)
+    s = jscg.surrogate(fun, num_samples=samples, estimators=estimators)
     shape = (samples, size) if samples > 1 else (size,)
     with jax.enable_x64(True):
         theta = jnp.asarray(THETA, jnp.float64)
@@ -141,13 +144,58 @@ def test_restores_what_cancels(samples):
 
 def test_a_constant_changes_no_sample():
     keys = random.split(random.key(4), 50)
-    g = lambda **options: jscg.grad_expectation(  # noqa: E731
-        lambda logits, key: divergence(logits, key, **options)
+    without, more = (
+        jax.jit(
+            jax.vmap(
+                jscg.grad_expectation(lambda q, k, extra=extra: divergence(q, k, extra=extra)),
+                (None, 0),
+            )
+        )(LOGITS, keys)
+        for extra in (None, lambda x: jnp.full(len(x), 1e3))
     )
-    for key in keys:
-        np.testing.assert_array_equal(
-            g()(LOGITS, key), g(extra=lambda x: jnp.full(len(x), 1e3))(LOGITS, key)
-        )
+    np.testing.assert_array_equal(without, more)
+
+
+def deep(added=None, rows=32):
+    """Three layers, costs of all of them, and one more that starts at one of them."""
+
+    def fun(logits, key):
+        keys = random.split(key, 4)
+        below, cost, drawn = 1.0, 0.0, [random.normal(keys[3], (rows, 3))]
+        for row, k in zip(logits, keys, strict=False):
+            row = row * below * jnp.ones((rows, 3))
+            below = random.bernoulli(k, sigmoid(row)).astype(float)
+            drawn.append(below)
+            cost = cost + jnp.sum(log_prob(row, below), -1)
+        _, x1, x2, x3 = drawn
+        cost = cost + jnp.exp(jnp.sum(x1 * x2 * x3, -1)) + jnp.sum(x1 * x2 + x2 * x3, -1) ** 2
+        if added is not None:
+            new = drawn[added]
+            cost = cost + jnp.sum(log_prob(0.4, new) + 3 * new, -1) + jnp.sum(new, -1) ** 3
+        return jnp.mean(cost)
+
+    return fun
+
+
+@functools.cache
+def deep_gradients(added, samples, estimators):
+    """50 of them."""
+    logits = jnp.array([[0.1, -0.3, 0.5], [0.3, -0.1, 0.7], [0.5, 0.1, 0.9]])
+    g = jscg.grad_expectation(deep(added), num_samples=samples, estimators=estimators)
+    return np.asarray(jax.jit(jax.vmap(g, (None, 0)))(logits, random.split(random.key(0), 50)))
+
+
+@pytest.mark.parametrize("added, samples", [(0, 1), (1, 1), (2, 1), (1, 4)])
+def test_an_upstream_cost_changes_no_sample(added, samples):
+    """Costs of noise, of the first and of the second layer, enumerated and scored."""
+    without, more = (deep_gradients(a, samples, None) for a in (None, added))
+    np.testing.assert_array_equal(more[:, added:], without[:, added:])
+    assert np.all(np.any(more[:, :added] != without[:, :added], 0))
+
+
+def test_an_upstream_cost_is_used_if_asked_for():
+    without, more = (deep_gradients(a, 1, UPSTREAM) for a in (None, 1))
+    assert np.any(more[:, 1:] != without[:, 1:])
 
 
 def test_can_be_switched_off():

@@ -58,6 +58,29 @@ def test_verdict(gold):
     assert verdict == gold.verdict, why
 
 
+LAWS = {
+    "threshold": "event",
+    "uniform_below": "event",
+    "gumbel_argmax": "perturbed_argmax",
+    "categorical_by_counting": "perturbed_argmax",
+    "categorical_by_search": "perturbed_argmax",
+    "categorical_by_search_in_rows": "perturbed_argmax",
+    "ordered_probit": "perturbed_argmax",
+    "top_k_of_perturbed_logits": "perturbed_top_k",
+    "choices_without_replacement": "perturbed_top_k",
+    "order_of_perturbed_logits": "density",
+    "count": "density",
+    "geometric_by_inversion": "sampler",
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_the_law_with_the_least_variance_is_found(name):
+    """A density would be unbiased, too, where the outcome has a law."""
+    _, scored = planned(next(g for g in GOLD if g.name == name))
+    assert {n.eqn.params["family"] for n in scored} == {LAWS[name]}
+
+
 @pytest.mark.parametrize("gold", ESTIMABLE, ids=str)
 def test_gradient(gold):
     params, keys = jnp.array(gold.params), jax.random.split(jax.random.key(1), KEYS)

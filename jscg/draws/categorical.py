@@ -12,39 +12,25 @@ from jscg.draws._family import Axes, Family, Static, register, right_aligned
 
 
 def _classes_last(static: Static, parameter: dict[str, ArrayLike]) -> dict[str, jax.Array]:
-    """Moves the class axis last; refuses draws without replacement."""
-    if not static.get("replace", True):
-        raise NotImplementedError(
-            "jscg has no log-probability for jax.random.categorical(..., replace=False): the k "
-            "classes, stacked on the leading axes of the draw, are one joint outcome, which "
-            "cannot be scored one by one; draw with replace=True"
-        )
+    """Moves the class axis last."""
     axis = static.get("axis", -1)
     return {name: jnp.moveaxis(jnp.asarray(v), axis, -1) for name, v in parameter.items()}
 
 
 def log_prob(x: jax.Array, static: Static, **parameter: ArrayLike) -> jax.Array:
-    """Computes log softmax(logits)_x, or log(p_x / sum p) if given `p` in place of `logits`.
-
-    Raises:
-        NotImplementedError: the draw is without replacement.
-    """
+    """Computes log softmax(logits)_x, or log(p_x / sum p) if given `p` in place of `logits`."""
     return class_log_prob(x, **_classes_last(static, parameter))
 
 
 def support(static: Static, **parameter: ArrayLike) -> tuple[np.ndarray, list[jax.Array]]:
-    """The classes 0 to K - 1 and their probabilities.
-
-    Raises:
-        NotImplementedError: the draw is without replacement.
-    """
+    """The classes 0 to K - 1 and their probabilities."""
     return class_support(static.get("shape"), **_classes_last(static, parameter))
 
 
 def support_size(static: Static, **shapes: tuple[int, ...]) -> int | None:
-    """K, the length of the class axis; None without replacement."""
+    """K, the length of the class axis."""
     (shape,) = shapes.values()
-    return shape[static.get("axis", -1)] if static.get("replace", True) else None
+    return shape[static.get("axis", -1)]
 
 
 def operand_axes(name: str, operand_ndim: int, out_ndim: int, static: Static) -> Axes:

@@ -14,12 +14,7 @@ from jscg.draws._family import Family, Static, register, unaligned
 def _parameter(
     static: Static, p: ArrayLike | None, logits: ArrayLike | None
 ) -> dict[str, jax.Array]:
-    """The one parameter that is given, else equal weights; refuses draws without replacement."""
-    if not static.get("replace", True):
-        raise NotImplementedError(
-            "jscg has no log-probability for jax.random.choice(..., replace=False): the indices "
-            "are one joint outcome, which cannot be scored one by one; draw with replace=True"
-        )
+    """The one parameter that is given, else equal weights."""
     if logits is not None:
         return {"logits": jnp.asarray(logits)}
     return {"p": jnp.ones(static["a"]) if p is None else jnp.asarray(p)}
@@ -35,9 +30,6 @@ def log_prob(
         static: the other arguments; `a` is n.
         p: the weights, of shape (n,).
         logits: their logarithms up to a constant, in place of p.
-
-    Raises:
-        NotImplementedError: the draw is without replacement.
     """
     return class_log_prob(x, **_parameter(static, p, logits))
 
@@ -45,17 +37,13 @@ def log_prob(
 def support(
     static: Static, *, p: ArrayLike | None = None, logits: ArrayLike | None = None
 ) -> tuple[np.ndarray, list[jax.Array]]:
-    """The indices 0 to n - 1 and their probabilities.
-
-    Raises:
-        NotImplementedError: the draw is without replacement.
-    """
+    """The indices 0 to n - 1 and their probabilities."""
     return class_support(static.get("shape", ()), **_parameter(static, p, logits))
 
 
 def support_size(static: Static, **shapes: tuple[int, ...]) -> int | None:
-    """n; None without replacement."""
-    return static["a"] if static.get("replace", True) else None
+    """As many as there are to choose from."""
+    return static["a"]
 
 
 register(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jscg.draws import bernoulli, categorical
-from jscg.draws._family import Family, Static, handed_in, register
+from jscg.draws import _without_replacement, bernoulli, categorical
+from jscg.draws._family import Family, Static, event_aligned, handed_in, register
 from jscg.draws._numerics import at_least_float32, constant
 from jscg.draws.noise import NOISE
 
@@ -47,6 +47,19 @@ register(
         support=categorical.support,
         operand_axes=categorical.operand_axes,
         support_size=categorical.support_size,
+        replay=handed_in,
+    )
+)
+register(
+    Family(
+        name="perturbed_top_k",
+        operands=("logits",),
+        discrete=True,
+        log_prob=_without_replacement.log_prob,
+        scored=("logits",),
+        forms={("logits", "log"): "p"},
+        event_ndim=1,
+        operand_axes=event_aligned(1, logits=1),
         replay=handed_in,
     )
 )

@@ -35,6 +35,11 @@ class Estimator:
         return False
 
     @property
+    def uses_upstream(self) -> bool:
+        """Whether it is fitted to costs that the draw does not influence, too."""
+        return False
+
+    @property
     def outcomes(self) -> int:
         """The most joint outcomes for which a cost is recomputed; 0: never."""
         return 0
