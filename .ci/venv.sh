@@ -18,7 +18,7 @@ make_venv() {
   fi
   if [ ! -x "$dir/bin/python" ]; then
     echo "Making $dir with $("$python" --version)"
-    "$python" -m venv "$dir"
+    "$python" -m venv "$dir" || return 1
   fi
   hash=$("$python" -c "import hashlib; print(hashlib.sha256(open('pyproject.toml', 'rb').read()).hexdigest())")
   for extra in ${extras//,/ }; do
@@ -26,7 +26,8 @@ make_venv() {
   done
   if [ $current = no ]; then
     echo "Installing jscg[$extras] in $dir"
-    "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
+    "$dir/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extras]" ||
+      return 1
     for extra in ${extras//,/ }; do
       echo "$hash" >"$dir/.installed-$extra"
     done

@@ -35,15 +35,15 @@ def active_variables(program: Program, inputs: list[bool]) -> set[Any]:
     return active
 
 
-_SOURCES = {"draw", "random_bits"}
+_BITS = {"random_bits", "rng_bit_generator", "threefry2x32"}
 
 
 def _is_source(eqn: Any) -> bool:
     """Whether it makes continuous noise, or the bits that noise is made of."""
-    name = eqn.primitive.name
-    return name in _SOURCES and (
-        name == "random_bits" or not FAMILIES[eqn.params["family"]].discrete
-    )
+    if eqn.primitive.name != "draw":
+        return eqn.primitive.name in _BITS
+    family = FAMILIES[eqn.params["family"]]
+    return family.name == "bits" or not family.discrete
 
 
 def rounded_variables(program: Program, inputs: list[bool]) -> set[Any]:
@@ -67,8 +67,10 @@ def noisy_variables(program: Program, silent: set[Any]) -> set[Any]:
     """
 
     def step(eqn: Any, flags: list[bool]) -> list[bool]:
-        if eqn.primitive.name in _SOURCES:
+        if eqn.primitive.name == "draw":
             return [_is_source(eqn) and eqn.outvars[0] not in silent]
+        if eqn.primitive.name in _BITS:
+            return [True] * len(eqn.outvars)
         if eqn.primitive.name == "stop_influence":
             return [False]
         kinds = [v.aval.dtype for v, f in zip(eqn.invars, flags, strict=True) if f]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ._activity import FLAT, live_variables
+from ._activity import FLAT, live_variables, rounded_variables
 from ._continuity import is_continuous
 from ._program import Literal, Program, Uses
 
@@ -38,9 +38,12 @@ class Jump(NamedTuple):
         return self.program.eqns[self.index]
 
 
-def find_jumps(program: Program, active: set[Any], noisy: set[Any]) -> list[Jump]:
+def find_jumps(program: Program, inputs: list[bool], active: set[Any], noisy: set[Any]):
     """Lists the jumps that the cost depends on, in program order."""
     jumps = []
+    if any(jnp.issubdtype(v.aval.dtype, jnp.integer) for v in noisy):
+        # Random bits as a fine grid of numbers, and what is rounded to be compared with them.
+        active = active | rounded_variables(program, inputs)
     live = None
     for part in program.walk():
         uses = None

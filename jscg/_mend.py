@@ -41,7 +41,7 @@ def mend(program: Program, inputs: list[bool], names: dict[Any, str], silent: se
     while True:
         active = active_variables(program, inputs)
         noisy = noisy_variables(program, silent)
-        jumps = find_jumps(program, active, noisy) if noisy else []
+        jumps = find_jumps(program, inputs, active, noisy) if noisy else []
         if not jumps:
             return active, before
         uses = {part: Uses(part) for part in program.walk()}

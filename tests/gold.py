@@ -584,6 +584,27 @@ def while_loop(th, key):
 
 
 @drawn("refused")
+def bits_as_a_uniform_number(th, key):
+    return (random.bits(key).astype(jnp.float32) * 2.0**-32 < sigmoid(th[0])) * th[1]
+
+
+@drawn("refused")
+def bits_below_a_rounded_number(th, key):
+    return (random.bits(key) >> 8 < (sigmoid(th[0]) * 2**24).astype(jnp.uint32)) * th[1]
+
+
+@drawn("refused")
+def bits_of_a_generator(th, key):
+    _, bits = lax.rng_bit_generator(jnp.tile(random.key_data(key), 2), (), jnp.uint32)
+    return (lax.bitcast_convert_type(bits >> 9 | 0x3F800000, jnp.float32) - 1 < th[1]) * th[0]
+
+
+@drawn("free", lambda th: th[0] / 2 + th[1] / 2)
+def bits_as_a_coin(th, key):
+    return jnp.where(random.bits(key) & 1, th[0], th[1])
+
+
+@drawn("refused")
 def search_of_many_in_each_row(th, key):
     """Two axes of batches, of which the table has one: its equation does not say which."""
     rows = jnp.cumsum(jax.nn.softmax(jnp.stack([jnp.append(th, 0.2)] * 2)), -1)

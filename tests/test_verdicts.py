@@ -10,37 +10,12 @@ import numpy as np
 import pytest
 from gold import GOLD
 from oracle import BOUND
+from verdicts import planned
 
 import jscg
-from jscg._activity import active_variables, noisy_variables
-from jscg._intercept import explicit_draws
-from jscg._nodes import PATHWISE, SCORED
-from jscg._plan import make_plan
-from jscg._program import build
 
 KEYS = 40_000
 ESTIMABLE = [g for g in GOLD if g.verdict != "refused"]
-
-
-def planned(gold, estimators=None):
-    """The verdict of jscg, and why."""
-    args = jnp.array(gold.params), jax.random.key(0)
-    with explicit_draws():
-        closed = jax.make_jaxpr(gold.fun)(*args)
-    program = build(closed)
-    inputs = [False] * len(closed.consts) + [True, False]
-    meet = active_variables(program, inputs) & noisy_variables(program, set())
-    try:
-        plan = make_plan(program, inputs, estimators)
-    except jscg.JscgError as error:
-        return "refused", str(error)
-    scored = [n for n in plan.nodes if n.verdict == SCORED]
-    if any(n.rule.observed for n in scored):
-        return "mended", scored
-    if scored:
-        return "scored", scored
-    through = meet or any(n.verdict == PATHWISE for n in plan.nodes)
-    return ("path" if through else "free"), plan.nodes
 
 
 def test_gold_set_is_large_and_covers_all_verdicts():
@@ -52,7 +27,7 @@ def test_gold_set_is_large_and_covers_all_verdicts():
 
 @pytest.mark.parametrize("gold", GOLD, ids=str)
 def test_verdict(gold):
-    verdict, why = planned(gold)
+    verdict, why = planned(gold.fun, gold.params)
     if gold.verdict == "free" and verdict == "path":
         verdict = "free"  # a parameter times noise: nothing has to be done either
     assert verdict == gold.verdict, why
@@ -77,7 +52,8 @@ LAWS = {
 @pytest.mark.parametrize("name", LAWS)
 def test_the_law_with_the_least_variance_is_found(name):
     """A density would be unbiased, too, where the outcome has a law."""
-    _, scored = planned(next(g for g in GOLD if g.name == name))
+    gold = next(g for g in GOLD if g.name == name)
+    _, scored = planned(gold.fun, gold.params)
     assert {n.eqn.params["family"] for n in scored} == {LAWS[name]}
 
 
