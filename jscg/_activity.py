@@ -42,8 +42,8 @@ def _is_source(eqn: Any) -> bool:
     """Whether it makes continuous noise, or the bits that noise is made of."""
     if eqn.primitive.name != "draw":
         return eqn.primitive.name in _BITS
-    family = FAMILIES[eqn.params["family"]]
-    return family.name == "bits" or not family.discrete
+    static = dict(eqn.params["static"])
+    return FAMILIES[eqn.params["family"]].is_continuous(static, eqn.outvars[0].aval.dtype)
 
 
 def rounded_variables(program: Program, inputs: list[bool]) -> set[Any]:

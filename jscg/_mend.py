@@ -16,19 +16,20 @@ from ._activity import active_variables, noisy_variables
 from ._chain import variables
 from ._errors import BiasError, where
 from ._jumps import Jump, find_jumps
+from ._nodes import name_draws
 from ._primitives import draw_p
 from ._program import Literal, Program, Uses, build, insert
+from .draws import FAMILIES
 from .draws.noise import NOISE
 from .laws import Law, all_laws
 
 
-def mend(program: Program, inputs: list[bool], names: dict[Any, str], silent: set[Any]):
+def mend(program: Program, inputs: list[bool], silent: set[Any]):
     """Takes the jumps out of a program, in place.
 
     Args:
       program: the program.
       inputs: for each of its inputs, whether the gradient is for it.
-      names: of the draws, by their variables.
       silent: draws whose jumps the user allows.
 
     Returns:
@@ -49,7 +50,7 @@ def mend(program: Program, inputs: list[bool], names: dict[Any, str], silent: se
         for jump in jumps:
             _mend(jump, active, noisy, uses, mended)
         if mended.keys() <= before:
-            raise _refuse(jumps[0], noisy, uses, names)
+            raise _refuse(jumps[0], noisy, uses, name_draws(program))
         before |= mended.keys()
         # From the last, so that the indices of those before stay.
         for law in sorted(mended.values(), key=lambda law: -law.index):
@@ -149,24 +150,38 @@ def _constants(part: Program, closed: Any) -> list[Any]:
     return out
 
 
+_OF_NOISE = (
+    "draw the outcome itself (jax.random.bernoulli, jax.random.categorical), or compare noise that "
+    "is used for nothing else",
+)
+_OF_A_SCORED_DRAW = (
+    "compare it with what does not depend on the parameters",
+    "return integers, if it is a sampler of yours that counts",
+)
+_ALWAYS = (
+    "make the decision continuous (a sigmoid instead of a comparison)",
+    "wrap what is compared in jax.lax.stop_gradient, if no gradient is wanted through it",
+)
+_OVERRULED = (
+    "estimators={name of the draw: jscg.estimators.Pathwise(allow_jumps=True)} differentiates "
+    "through the sample all the same, with that bias",
+)
+
+
 def _refuse(jump: Jump, noisy: set[Any], every: Any, names: dict[Any, str]) -> BiasError:
     sources = _sources(jump, noisy, every)
-    what = "a value"
+    what, remedies = "a value", _OF_NOISE + _ALWAYS + _OVERRULED
     if sources:
         part, source = sources[0]
         eqn = part.eqns[every[part].producers[source]]
-        name = names.get(source, eqn.params["family"])
-        what = f"the draw {name!r} ({eqn.params['family']}) at {where(eqn)}"
+        kind = dict(eqn.params["static"]).get("noise", eqn.params["family"])
+        what = f"the draw {names[source]!r} ({kind}) at {where(eqn)}"
+        if FAMILIES[eqn.params["family"]].observed:
+            what, remedies = f"{what}, which is scored,", _OF_A_SCORED_DRAW + _ALWAYS
     name = jump.eqn.primitive.name
     return BiasError(
         f"jscg: {what} and the parameters meet in {name!r} at {where(jump.eqn)}, which jumps: its "
         "derivative is zero wherever it exists, so that what the jump contributes to the gradient "
         "of the expectation would silently be lost.\n"
-        "What to do instead:\n"
-        "  - draw the outcome itself (jax.random.bernoulli, jax.random.categorical), or compare "
-        "noise that is used for nothing else\n"
-        "  - make the decision continuous (a sigmoid instead of a comparison)\n"
-        "  - wrap what is compared in jax.lax.stop_gradient, if no gradient is wanted through it\n"
-        "  - estimators={name of the draw: jscg.estimators.Pathwise(allow_jumps=True)} "
-        "differentiates through the sample all the same, with that bias"
+        "What to do instead:\n" + "\n".join(f"  - {r}" for r in remedies)
     )

@@ -77,7 +77,7 @@ Choices = Estimator | Mapping[str, Estimator] | None
 def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> Plan:
     """Finds the draws and costs of a program and chooses how each is estimated."""
     names = name_draws(program)
-    active, noise = mend(program, active_inputs, names, _jumping(program, names, choices))
+    active, noise = mend(program, active_inputs, _jumping(program, names, choices))
     nodes = find_nodes(program, active)
     check_keys(program, nodes, noise)
     check_bounds(program, nodes, active_inputs)

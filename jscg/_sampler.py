@@ -29,7 +29,9 @@ def sampler(
         every independent outcome of `x`, with the arguments of the sampler after the key.  Its
         shape is that of `x` without trailing axes that belong to one outcome.  It must be
         differentiable in what a gradient is wanted for, and no support may move with that.
-      support: all outcomes of one element, if they are few: then they can be enumerated.
+      support: all outcomes of one element, if they are few: then they can be enumerated.  Without,
+        an array of floats is taken as continuous, so that comparing it with a parameter is
+        refused: return counts as integers.
 
     Returns:
       A decorator of `fun(key, *args, **kwargs) -> x`, with `x` one array.

@@ -21,6 +21,8 @@ import scipy.stats as st
 from jax import lax, random
 from jax.nn import sigmoid
 
+import jscg
+
 GOLD: list[Gold] = []
 LAWS = {
     random.normal: st.norm,
@@ -581,6 +583,34 @@ def while_loop(th, key):
         return key, n + random.bernoulli(use, th[0])
 
     return lax.while_loop(lambda s: s[1] < 2, body, (key, 0.0))[1] * th[1]
+
+
+@noise("mended", random.normal)
+def jump_and_moving_kink(th, z):
+    x = affine(th, z)
+    return (x > 0) + jax.nn.relu(x + th[0])
+
+
+@drawn("refused")
+def jump_at_a_place_that_moves(th, key):
+    """The other one is mended by scoring x, and after that x + th still jumps when th moves."""
+    x = affine(th, random.normal(key))
+    return (x > 0) + jnp.floor(x + th[0])
+
+
+@jscg.sampler(lambda x, mean: -0.5 * (x - mean) ** 2)
+def shifted_normal(key, mean):
+    return mean + random.normal(key)
+
+
+@drawn("scored", lambda th: jax.scipy.stats.norm.cdf(th[0]) * th[1])
+def sampler_below_a_number(th, key):
+    return (shifted_normal(key, th[0]) > 0) * th[1]
+
+
+@drawn("refused")
+def sampler_below_a_parameter(th, key):
+    return 1.0 * (shifted_normal(key, th[0]) > th[1])
 
 
 @drawn("refused")

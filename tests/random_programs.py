@@ -51,6 +51,7 @@ BINARY = {
     "mul": lambda a, b: a * b,
     "max": jnp.maximum,
     "select": lambda a, b: jnp.where(a > 0.5, b, -0.3),
+    "step": lambda a, b: jnp.where(a > b, 1.0, -0.3),
     "mean": lambda a, b: jnp.mean(jnp.stack([a, 2 * b])),
     "dot": lambda a, b: jnp.stack([a, b]) @ jnp.stack([b, a + 1.0]),
 }

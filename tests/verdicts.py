@@ -25,7 +25,7 @@ def planned(fun, params, estimators=None):
     except jscg.JscgError as error:
         return "refused", str(error)
     scored = [n for n in plan.nodes if n.verdict == SCORED]
-    if any(n.rule.observed for n in scored):
+    if any(n.rule.observed and "source" not in n.operands() for n in scored):
         return "mended", scored
     if scored:
         return "scored", scored

@@ -78,6 +78,9 @@ class Family:
             derivative. None: the sampler's own derivative is right. `handed_in`: see `observed`.
         support_size: `support_size(static, **shapes)`, K from the shapes of the operands, or
             None where `support` cannot be used.
+        continuous: `continuous(static, dtype)`, whether the value, of that dtype, has no outcome
+            of its own probability, so that it jumps where it is compared with a parameter.  By
+            default, if the draw is not discrete.
     """
 
     name: str
@@ -91,11 +94,16 @@ class Family:
     operand_axes: Callable[..., Axes] = right_aligned
     replay: Callable | None = None
     support_size: Callable[..., int | None] = unenumerable
+    continuous: Callable[[Static, Any], bool] | None = None
 
     @property
     def observed(self) -> bool:
         """True if the value is computed by the program and handed in as the key, of its shape."""
         return self.replay is handed_in
+
+    def is_continuous(self, static: Static, dtype: Any) -> bool:
+        """Whether values of that dtype are spread continuously, or finely, as random bits are."""
+        return not self.discrete if self.continuous is None else self.continuous(static, dtype)
 
     @property
     def reparameterized(self) -> bool:

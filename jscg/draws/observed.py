@@ -71,5 +71,6 @@ register(
         log_prob=density,
         scored=("loc", "scale"),
         replay=handed_in,
+        continuous=lambda static, dtype: True,
     )
 )

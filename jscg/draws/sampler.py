@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +29,12 @@ def support_size(static: Static, **shapes: tuple[int, ...]) -> int | None:
     return len(static["support"]) if "support" in static else None
 
 
+def continuous(static: Static, dtype: Any) -> bool:
+    """Whether they are floats, and nothing is known that would make them discrete."""
+    known = "support" in static or static.get("counts", False)
+    return bool(jnp.issubdtype(dtype, jnp.floating)) and not known
+
+
 def operand_axes(name: str, operand_ndim: int, out_ndim: int, static: Static) -> Axes:
     """Axes of a log-prob are the first ones of the draw; outcomes come last; a key has none."""
     if name == "source":
@@ -47,5 +55,6 @@ register(
         support_size=support_size,
         operand_axes=operand_axes,
         replay=handed_in,
+        continuous=continuous,
     )
 )

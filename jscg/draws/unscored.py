@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jscg.draws._family import Family, register
 
+register(Family(name="bits", operands=(), discrete=True, continuous=lambda static, dtype: True))
 for _name, _operands in {
-    "bits": (),
     "rademacher": (),
     "randint": ("minval", "maxval"),
 }.items():

@@ -51,5 +51,5 @@ def rounded(jump: Jump, source: Any, active: set[Any], uses: Uses) -> Law | None
         p = jnp.abs(jnp.where(noise.cdf(a) + noise.cdf(b) < 1, near, far))
         return xlogy(1, p).reshape(x.shape)
 
-    static = (("event_ndim", 0),)
+    static = (("counts", True), ("event_ndim", 0))
     return Law(part, jump.index, "sampler", {"log_prob": log_prob}, inputs, static)
