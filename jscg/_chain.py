@@ -7,15 +7,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ._compat import bind
 from ._program import Literal, Program, Uses
+from .draws import FAMILIES
 
 MOVES = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "copy", "name"}
 ADDITIVE = {"add", "add_any", "sub", "neg", "convert_element_type"} | MOVES
 AFFINE = ADDITIVE | {"mul", "div"}
-INVERTIBLE = (AFFINE - {"transpose"}) | {"exp", "log", "log1p", "expm1", "logistic", "sqrt"}
+INVERTIBLE = AFFINE | {"exp", "log", "log1p", "expm1", "logistic", "sqrt"}
 
 
 class Chain:
@@ -53,16 +55,24 @@ class Chain:
         return chain if walked and reached else None
 
     @classmethod
-    def longest(cls, part: Program, uses: Uses, source: Any) -> Chain:
+    def longest(cls, part: Program, uses: Uses, source: Any, allowed=AFFINE) -> Chain:
         """The way from a draw, as far as nobody looks at what stands on it."""
         chain, v = cls(part, uses, source), source
         while v not in uses.outputs and len(readers := uses.consumers.get(v, ())) == 1:
             eqn = part.eqns[readers[0]]
-            if not chain.is_step(eqn, AFFINE):
+            if not chain.is_step(eqn, allowed):
                 break
             v = eqn.outvars[0]
             chain.steps.append(readers[0])
             chain.inside.add(v)
+        return chain
+
+    def upto(self, count: int) -> Chain:
+        """The first steps of a way that does not fork."""
+        chain = Chain.__new__(Chain)
+        chain.part, chain.source, chain.draw = self.part, self.source, self.draw
+        chain.steps = self.steps[:count]
+        chain.inside = {self.source} | {self.part.eqns[i].outvars[0] for i in chain.steps}
         return chain
 
     def is_step(self, eqn: Any, allowed: set[str]) -> bool:
@@ -129,16 +139,22 @@ class Chain:
             )
             others = [read(v) for i, v in enumerate(eqn.invars) if i != place]
             end = eqn.invars[place]
-            value = _undo(eqn.primitive.name, value, others, place).reshape(end.aval.shape)
+            value = _undo(eqn, value, others, place).reshape(end.aval.shape)
         if self.draw.params["family"] == "uniform" and not self.standard:
             low, high = self.bounds(env)
             value = (value - low) / (high - low)
         return value
 
+    def operands(self, env: dict[Any, Any]) -> dict[str, Any]:
+        """The parameters of the draw, by their names in its signature."""
+        known = FAMILIES[self.draw.params["family"]].operands
+        static = {k: v for k, v in self.draw.params["static"] if k in known}
+        values = (env[v] for v in self.draw.invars[1:])
+        return static | dict(zip(self.draw.params["names"], values, strict=True))
+
     def bounds(self, env: dict[Any, Any]) -> tuple[Any, Any]:
         """Of a uniform draw."""
-        given = dict(self.draw.params["static"])
-        given |= zip(self.draw.params["names"], (env[v] for v in self.draw.invars[1:]), strict=True)
+        given = self.operands(env)
         return given.get("minval", 0.0), given.get("maxval", 1.0)
 
     def affine(self, fun: Callable[[Any], Any], env: dict[Any, Any]) -> tuple[Any, Any]:
@@ -156,8 +172,11 @@ def variables(eqn: Any) -> list[Any]:
     return [v for v in eqn.invars if not isinstance(v, Literal)]
 
 
-def _undo(name: str, y: Any, others: list[Any], place: int) -> Any:
+def _undo(eqn: Any, y: Any, others: list[Any], place: int) -> Any:
     """The operand of an operation that is on the way, by its result."""
+    name = eqn.primitive.name
+    if name == "transpose":
+        return jnp.transpose(y, np.argsort(eqn.params["permutation"]).tolist())
     if name in {"add", "add_any"}:
         return y - others[0]
     if name == "sub":

@@ -20,6 +20,7 @@ from ._nodes import name_draws
 from ._primitives import draw_p
 from ._program import Literal, Program, Uses, build, insert
 from .draws import FAMILIES
+from .draws.densities import DENSITIES
 from .draws.noise import NOISE
 from .laws import Law, all_laws
 
@@ -105,7 +106,7 @@ def _usable(eqn: Any) -> bool:
     """Whether the elements of a draw are independent noise of a known law."""
     arrays = len(eqn.invars) > 1
     return (
-        eqn.params["family"] in NOISE
+        (eqn.params["family"] in NOISE or eqn.params["family"] in DENSITIES)
         and all(level[0] for level in eqn.params["batch"])
         and not (arrays and eqn.params["batch"])
     )

@@ -303,6 +303,130 @@ def two_rows_by_counting(th, key):
     return jnp.sum(draw(k1) * draw(k2)) * 1.0
 
 
+# Other laws, and other ways, whatever becomes of the result -------------------------------------
+
+
+def looked_at(x):
+    """A jump, and a smooth way, so that no law of the outcome alone will do."""
+    return jnp.where(x > 0.8, 1.0, 0.0) + jnp.tanh(x)
+
+
+def by_density(draw: Callable, law: Callable, params=(0.3, 0.7)) -> Callable:
+    """Adds a draw of a SciPy law whose parameters are a function of params."""
+
+    def quantiles(th):
+        q = (np.arange(200_000) + 0.5) / 200_000
+        return float(np.mean(looked_at(jnp.asarray(law(th).ppf(q)))))
+
+    def gradient(th, step=0.01):
+        unit = np.eye(len(th)) * step
+        return np.array([(quantiles(th + e) - quantiles(th - e)) / (2 * step) for e in unit])
+
+    def program(th, key):
+        return looked_at(draw(th, key))
+
+    program.__name__ = draw.__name__
+    GOLD.append(Gold(draw.__name__, "mended", program, gradient, params))
+    return draw
+
+
+@lambda f: by_density(f, lambda th: st.gamma(1 + th[0], scale=th[1]))
+def scaled_gamma(th, key):
+    return random.gamma(key, 1 + th[0]) * th[1]
+
+
+@lambda f: by_density(f, lambda th: st.beta(th[0] + 1, th[1]))
+def beta_itself(th, key):
+    return random.beta(key, th[0] + 1, th[1])
+
+
+@lambda f: by_density(f, lambda th: st.expon(scale=th[1] + th[0]))
+def exponential_by_inversion(th, key):
+    return -jnp.log(random.uniform(key)) * (th[0] + th[1])
+
+
+@lambda f: by_density(f, lambda th: st.expon(loc=-1.0, scale=th[1] + th[0]))
+def exponential_that_is_shifted_by_a_number(th, key):
+    return (th[0] + th[1]) * random.exponential(key) - 1.0
+
+
+@lambda f: by_density(f, lambda th: st.lognorm(th[1], scale=np.exp(th[0])))
+def exponential_of_a_normal(th, key):
+    return jnp.exp(th[0] + th[1] * random.normal(key))
+
+
+@lambda f: by_density(f, lambda th: st.pareto(2 + th[0], scale=0.5))
+def pareto_of_a_shape(th, key):
+    return random.pareto(key, 2 + th[0]) / 2
+
+
+@lambda f: by_density(f, lambda th: st.weibull_min(1 + th[1], scale=1 + th[0]))
+def weibull_of_both(th, key):
+    return random.weibull_min(key, 1 + th[0], 1 + th[1])
+
+
+@lambda f: by_density(f, lambda th: st.t(3 + th[1], loc=th[0]))
+def shifted_t(th, key):
+    return th[0] + random.t(key, 3 + th[1])
+
+
+@lambda f: by_density(f, lambda th: st.chi2(2 + th[0], scale=th[1]))
+def scaled_chisquare(th, key):
+    return random.chisquare(key, 2 + th[0]) * th[1]
+
+
+@lambda f: by_density(f, lambda th: st.rayleigh(scale=th[0] + th[1]))
+def rayleigh_of_a_scale(th, key):
+    return random.rayleigh(key, th[0] + th[1])
+
+
+@lambda f: by_density(f, lambda th: st.maxwell(scale=th[1]))
+def scaled_maxwell(th, key):
+    return random.maxwell(key) * th[1]
+
+
+@lambda f: by_density(f, lambda th: st.lognorm(th[1], scale=np.exp(th[0])))
+def scaled_lognormal(th, key):
+    return random.lognormal(key, th[1]) * jnp.exp(th[0])
+
+
+@lambda f: by_density(f, lambda th: st.loggamma(1 + th[0], loc=th[1]))
+def shifted_loggamma(th, key):
+    return random.loggamma(key, 1 + th[0]) + th[1]
+
+
+@drawn("mended", lambda th: jnp.sum(sigmoid(th)))
+def threshold_behind_a_transpose(th, key):
+    x = (jnp.stack([th] * 2, -1) + random.logistic(key, (2, 2))).T
+    return jnp.sum((x[0] > 0) + 0 * x[1])
+
+
+@drawn("refused")
+def exponential_that_is_shifted(th, key):
+    return looked_at(th[0] + random.exponential(key))
+
+
+@drawn("refused")
+def uniform_that_is_scaled(th, key):
+    return looked_at(th[0] * random.uniform(key))
+
+
+@drawn("refused")
+def logarithm_of_a_scaled_uniform(th, key):
+    """The upper end moves, the lower one is infinitely far away."""
+    return looked_at(jnp.log(th[1] * random.uniform(key)))
+
+
+@drawn("refused")
+def shifted_exponential_of_a_scaled_normal(th, key):
+    return looked_at(jnp.exp(th[1] * random.normal(key)) + th[0])
+
+
+@drawn("refused")
+def scaled_pareto(th, key):
+    return looked_at(th[0] * random.pareto(key, 2.0))
+
+
 WORTH = jnp.array([1.0, -2.0, 0.5, 3.0])
 
 
@@ -512,8 +636,8 @@ def counting_thresholds_in_no_order(th, key):
 
 
 @drawn("refused")
-def gamma_floor(th, key):
-    return jnp.floor(random.gamma(key, 3 * th[0]))
+def dirichlet_floor(th, key):
+    return jnp.floor(3 * random.dirichlet(key, jnp.append(th, 1.0))).sum()
 
 
 @drawn("refused")

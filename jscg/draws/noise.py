@@ -1,4 +1,4 @@
-"""Parameter-free noise: distribution functions and log-densities of what `jax.random` draws."""
+"""Parameter-free noise: distribution functions of what `jax.random` draws."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jscg.draws._numerics import softplus
-
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
@@ -20,17 +18,14 @@ class Noise:
     Attributes:
       cdf: the distribution function.
       upper: one minus it, without cancellation.
-      log_density: up to a constant; None where the support ends, so that a score would miss what
-        flows over its edge.
     """
 
     cdf: Callable[[jax.Array], jax.Array]
     upper: Callable[[jax.Array], jax.Array]
-    log_density: Callable[[jax.Array], jax.Array] | None
 
 
-def _symmetric(cdf, log_density) -> Noise:
-    return Noise(cdf, lambda z: cdf(-z), log_density)
+def _symmetric(cdf) -> Noise:
+    return Noise(cdf, lambda z: cdf(-z))
 
 
 def _normal_cdf(z: jax.Array) -> jax.Array:
@@ -60,17 +55,11 @@ def _positive(z: jax.Array) -> jax.Array:
 
 
 NOISE: dict[str, Noise] = {
-    "cauchy": _symmetric(_cauchy_cdf, lambda z: -jnp.log1p(z * z)),
-    "exponential": Noise(
-        lambda z: -jnp.expm1(-_positive(z)), lambda z: jnp.exp(-_positive(z)), None
-    ),
-    "gumbel": Noise(
-        lambda z: jnp.exp(-_rate(z)),
-        lambda z: -jnp.expm1(-_rate(z)),
-        lambda z: -z - jnp.exp(-z),
-    ),
-    "laplace": _symmetric(_laplace_cdf, lambda z: -jnp.abs(z)),
-    "logistic": _symmetric(lax.logistic, lambda z: -z - 2 * softplus(-z)),
-    "normal": _symmetric(_normal_cdf, lambda z: -0.5 * z * z),
-    "uniform": Noise(_unit, lambda z: _unit(1 - z), None),
+    "cauchy": _symmetric(_cauchy_cdf),
+    "exponential": Noise(lambda z: -jnp.expm1(-_positive(z)), lambda z: jnp.exp(-_positive(z))),
+    "gumbel": Noise(lambda z: jnp.exp(-_rate(z)), lambda z: -jnp.expm1(-_rate(z))),
+    "laplace": _symmetric(_laplace_cdf),
+    "logistic": _symmetric(lax.logistic),
+    "normal": _symmetric(_normal_cdf),
+    "uniform": Noise(_unit, lambda z: _unit(1 - z)),
 }

@@ -6,22 +6,8 @@ families add is its law.  `_mend` puts them where a program would jump.
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
-
 from jscg.draws import _without_replacement, bernoulli, categorical
-from jscg.draws._family import Family, Static, event_aligned, handed_in, register
-from jscg.draws._numerics import at_least_float32, constant
-from jscg.draws.noise import NOISE
-
-
-def density(x: jax.Array, static: Static, *, loc: jax.Array, scale: jax.Array) -> jax.Array:
-    """Computes log p((x - loc) / scale) - log |scale|."""
-    loc, scale = at_least_float32(loc), at_least_float32(scale)
-    log_density = NOISE[static["noise"]].log_density
-    assert log_density is not None
-    return log_density((constant(x, loc) - loc) / scale) - jnp.log(jnp.abs(scale))
-
+from jscg.draws._family import Family, event_aligned, handed_in, register
 
 register(
     Family(
@@ -61,16 +47,5 @@ register(
         event_ndim=1,
         operand_axes=event_aligned(1, logits=1),
         replay=handed_in,
-    )
-)
-register(
-    Family(
-        name="density",
-        operands=("loc", "scale"),
-        discrete=True,
-        log_prob=density,
-        scored=("loc", "scale"),
-        replay=handed_in,
-        continuous=lambda static, dtype: True,
     )
 )

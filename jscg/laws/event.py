@@ -23,7 +23,7 @@ def event(jump: Jump, source: Any, active: set[Any], uses: Uses) -> Law | None:
     if jump.eqn.primitive.name not in COMPARISONS - {"eq", "ne"}:
         return None
     chain = Chain.to(part, uses, source, jump.index)
-    if chain is None:
+    if chain is None or chain.draw.params["family"] not in NOISE:
         return None
     a, b = jump.eqn.invars
     shape, size = jump.eqn.outvars[0].aval.shape, jump.eqn.outvars[0].aval.size

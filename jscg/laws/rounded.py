@@ -28,7 +28,7 @@ def rounded(jump: Jump, source: Any, active: set[Any], uses: Uses) -> Law | None
     if name not in {"floor", "ceil", "round"} and not to_integer:
         return None
     chain = Chain.to(part, uses, source, jump.index, INVERTIBLE)
-    if chain is None:
+    if chain is None or chain.draw.params["family"] not in NOISE:
         return None
     (end,) = jump.eqn.invars
     noise, inputs, back = NOISE[chain.draw.params["family"]], chain.inputs(), chain.back

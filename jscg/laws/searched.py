@@ -27,7 +27,13 @@ def searched(jump: Jump, source: Any, active: set[Any], uses: Uses) -> Law | Non
     (out,) = call.outvars
     table, query = call.invars
     chain = Chain.to(part, uses, source, jump.index)
-    if chain is None or query not in chain.inside or out not in part.eqns[end].outvars:
+    family = part.eqns[uses.producers[source]].params["family"]
+    if (
+        chain is None
+        or family not in NOISE
+        or query not in chain.inside
+        or out not in part.eqns[end].outvars
+    ):
         return None
     # With batch axes other than these, a row does not say which query it is for.
     rows = table.aval.shape[:-1]
@@ -36,7 +42,7 @@ def searched(jump: Jump, source: Any, active: set[Any], uses: Uses) -> Law | Non
     ):
         return None
     inputs = chain.inputs(table)
-    noise = NOISE[chain.draw.params["family"]]
+    noise = NOISE[family]
 
     def logits(_: Any, *values: Any) -> Any:
         env = dict(zip(inputs, values, strict=True))
