@@ -106,7 +106,7 @@ def _usable(eqn: Any) -> bool:
     """Whether the elements of a draw are independent noise of a known law."""
     arrays = len(eqn.invars) > 1
     return (
-        (eqn.params["family"] in NOISE or eqn.params["family"] in DENSITIES)
+        (eqn.params["family"] in {"reparameterized", *NOISE, *DENSITIES})
         and all(level[0] for level in eqn.params["batch"])
         and not (arrays and eqn.params["batch"])
     )

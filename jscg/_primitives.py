@@ -76,7 +76,10 @@ def _draw_batch(args, dims, *, batch, **params):
 
 def _draw_jvp(primals, tangents, **params):
     key, *operands = primals
-    if FAMILIES[params["family"]].discrete or all(isinstance(t, ad.Zero) for t in tangents):
+    rule = FAMILIES[params["family"]]
+    if rule.observed and not rule.discrete:
+        return draw_p.bind(*primals, **params), tangents[0]
+    if rule.discrete or all(isinstance(t, ad.Zero) for t in tangents):
         out = draw_p.bind(*primals, **params)
         zero = jax.core.ShapedArray(out.shape, out.dtype).to_tangent_aval()
         return out, ad.Zero(zero)

@@ -12,17 +12,21 @@ import numpy as np
 from jax import lax
 
 from ._errors import ArgumentError
-from ._primitives import draw_p, typed
+from ._primitives import draw_p, stop_influence_p, typed
 
 
 def sampler(
-    log_prob: Callable[..., Any], *, support: Sequence[float] | None = None
+    log_prob: Callable[..., Any],
+    *,
+    support: Sequence[float] | None = None,
+    reparameterized: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Teaches jscg a sampler of yours: its draws are scored with the log-prob that you give.
 
     Nothing is differentiated through the sampler itself, so that it may be anything that JAX can
     trace: a rejection loop, a `jax.pure_callback`, a simulator.  Outside of jscg it stays the
-    function that it was, but for a derivative of zero.
+    function that it was, but for a derivative of zero.  A *reparameterised* one is differentiated
+    through, and scored only where the program jumps behind it.
 
     Args:
       log_prob: `log_prob(x, *args, **kwargs)`, the log of the probability (or of the density) of
@@ -32,13 +36,16 @@ def sampler(
       support: all outcomes of one element, if they are few: then they can be enumerated.  Without,
         an array of floats is taken as continuous, so that comparing it with a parameter is
         refused: return counts as integers.
+      reparameterized: whether the derivative of the sampler, as JAX finds it or as a rule of its
+        own says, is that of a draw from its law.  It is believed; jumps inside of the sampler are
+        not looked for.
 
     Returns:
       A decorator of `fun(key, *args, **kwargs) -> x`, with `x` one array.
 
     Raises:
       ArgumentError: when the decorated function is called and the shapes of `x` and of its
-        log-prob do not agree.
+        log-prob do not agree; at once, when a sampler with a support is to be reparameterised.
 
     The score function is that of Schulman et al. (2015), Theorem 1.
 
@@ -54,12 +61,21 @@ def sampler(
       >>> round(float(g.mean()), 1)
       1.0
     """
+    if reparameterized and support is not None:
+        raise ArgumentError(
+            "jscg: a sampler whose outcomes are listed has no derivative through its draws: leave "
+            "out support or reparameterized."
+        )
 
     def decorate(fun: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fun)
         def draw(key: Any, *args: Any, **kwargs: Any) -> Any:
             fixed, named = jax.tree.map(lax.stop_gradient, (args, kwargs))
-            x = lax.stop_gradient(jnp.asarray(fun(key, *fixed, **named)))
+            if reparameterized:
+                drawn = stop_influence_p.bind(jnp.asarray(fun(key, *args, **kwargs)))
+            else:
+                drawn = lax.stop_gradient(jnp.asarray(fun(key, *fixed, **named)))
+            x = lax.stop_gradient(drawn)
             log_p = jnp.asarray(log_prob(x, *args, **kwargs))
             if log_p.shape != x.shape[: log_p.ndim]:
                 raise ArgumentError(
@@ -75,9 +91,9 @@ def sampler(
                 values = tuple(np.asarray(support).tolist())
                 static += (("dtype", x.dtype.name), ("support", values))
             return draw_p.bind(
-                x,
+                drawn,
                 *operands.values(),
-                family="sampler",
+                family="reparameterized" if reparameterized else "sampler",
                 names=tuple(operands),
                 static=static,
                 batch=(),

@@ -395,10 +395,11 @@ def shifted_loggamma(th, key):
     return random.loggamma(key, 1 + th[0]) + th[1]
 
 
-@drawn("mended", lambda th: jnp.sum(sigmoid(th)))
+@drawn("mended", lambda th: jnp.sum(sigmoid(th / (1 + th))))
 def threshold_behind_a_transpose(th, key):
-    x = (jnp.stack([th] * 2, -1) + random.logistic(key, (2, 2))).T
-    return jnp.sum((x[0] > 0) + 0 * x[1])
+    """Two more elements are looked at, so that it is no event; their values add nothing."""
+    x = th[:, None] + jnp.transpose(random.logistic(key, (3, 2)) * (1 + th))
+    return jnp.sum(x[:, 0] > 0) + 0 * x[1, 1] * x[0, 2]
 
 
 @drawn("refused")
@@ -415,6 +416,11 @@ def uniform_that_is_scaled(th, key):
 def logarithm_of_a_scaled_uniform(th, key):
     """The upper end moves, the lower one is infinitely far away."""
     return looked_at(jnp.log(th[1] * random.uniform(key)))
+
+
+@drawn("refused")
+def scaled_logarithm_of_half_a_uniform(th, key):
+    return looked_at(th[0] * -jnp.log(random.uniform(key, minval=0.5)))
 
 
 @drawn("refused")

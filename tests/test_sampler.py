@@ -134,3 +134,71 @@ def test_shapes_must_agree():
 
     with pytest.raises(jscg.JscgError, match=r"three.*shape \(3,\).*shape \(2,\)"):
         jscg.grad_expectation(lambda p, key: jnp.sum(three(key, p) * p))(0.5, random.key(0))
+
+
+@jax.custom_jvp
+def implicit_gamma(key, a):
+    """Marsaglia and Tsang's rejection loop, for a of at least one, with the implicit derivative."""
+    d = a - 1 / 3
+
+    def draw(state):
+        k, _, _ = state
+        k, k1, k2 = random.split(k, 3)
+        v = (1 + random.normal(k1) / jnp.sqrt(9 * d)) ** 3
+        z = (jnp.cbrt(v) - 1) * jnp.sqrt(9 * d)
+        fits = jnp.log(random.uniform(k2)) < z * z / 2 + d * (1 - v + jnp.log(v))
+        return k, v, (v > 0) & fits
+
+    return d * lax.while_loop(lambda s: ~s[2], draw, (key, jnp.ones_like(a), False))[1]
+
+
+@implicit_gamma.defjvp
+def _(primals, tangents):
+    key, a = primals
+    x = implicit_gamma(key, a)
+    return x, lax.random_gamma_grad(a, x) * tangents[1]
+
+
+my_gamma = jscg.sampler(lambda x, a: jax.scipy.stats.gamma.logpdf(x, a), reparameterized=True)(
+    implicit_gamma
+)
+
+
+def test_a_reparameterised_sampler_is_differentiated_through():
+    def fun(a, key):
+        return my_gamma(key, a) ** 2
+
+    got = samples(fun, 1.7, 40_000)
+    check(got, 2 * 1.7 + 1)
+    plain = jax.vmap(jax.grad(fun), (None, 0))(jnp.array(1.7), random.split(random.key(3), 40_000))
+    np.testing.assert_allclose(got, plain, rtol=1e-4)
+
+
+def test_a_reparameterised_sampler_is_scored_where_the_program_jumps():
+    def fun(a, key):
+        x = my_gamma(key, a)
+        return (x > 1.0) + jnp.sin(x)
+
+    exact = jax.scipy.special.gammaincc
+    of_sine = lambda a: jnp.imag((1 - 1j) ** -a)  # noqa: E731
+    step = 1e-2
+    slope = (exact(1.7 + step, 1.0) - exact(1.7 - step, 1.0)) / (2 * step)
+    check(samples(fun, 1.7, 40_000), slope + jax.grad(of_sine)(1.7))
+
+
+def test_a_reparameterised_sampler_is_refused_where_the_jump_moves():
+    def fun(a, key):
+        return 1.0 * (my_gamma(key, a) > a)
+
+    with pytest.raises(jscg.JscgError, match="which is scored"):
+        jscg.grad_expectation(fun)(1.7, random.key(0))
+
+
+def test_without_the_decorator_its_loop_is_refused():
+    with pytest.raises(jscg.JscgError):
+        jscg.grad_expectation(lambda a, key: implicit_gamma(key, a))(1.7, random.key(0))
+
+
+def test_a_support_cannot_be_reparameterised():
+    with pytest.raises(jscg.JscgError, match="leave out"):
+        jscg.sampler(lambda x: x, support=[0, 1], reparameterized=True)

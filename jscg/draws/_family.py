@@ -44,6 +44,11 @@ def handed_in(key: jax.Array, static: Static, **operands: jax.Array) -> jax.Arra
     return lax.stop_gradient(key)
 
 
+def passed_on(key: jax.Array, static: Static, **operands: jax.Array) -> jax.Array:
+    """As `handed_in`, with the derivative that the program has computed for the value."""
+    return key
+
+
 def unenumerable(static: Static, **shapes: tuple[int, ...]) -> int | None:
     """The `support_size` of a family without `support`: None."""
     return None
@@ -75,7 +80,8 @@ class Family:
             operand the axis of the draw that it is aligned with (where the operand has size 1,
             it is broadcast), or None if every entry along it feeds the whole outcome.
         replay: `replay(key, static, **operands)`, the value of the sampler with a corrected
-            derivative. None: the sampler's own derivative is right. `handed_in`: see `observed`.
+            derivative. None: the sampler's own derivative is right. `handed_in` and `passed_on`:
+            see `observed`.
         support_size: `support_size(static, **shapes)`, K from the shapes of the operands, or
             None where `support` cannot be used.
         continuous: `continuous(static, dtype)`, whether the value, of that dtype, has no outcome
@@ -99,7 +105,7 @@ class Family:
     @property
     def observed(self) -> bool:
         """True if the value is computed by the program and handed in as the key, of its shape."""
-        return self.replay is handed_in
+        return self.replay in (handed_in, passed_on)
 
     def is_continuous(self, static: Static, dtype: Any) -> bool:
         """Whether values of that dtype are spread continuously, or finely, as random bits are."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jscg.draws._family import Axes, Family, Static, handed_in, register
+from jscg.draws._family import Axes, Family, Static, handed_in, passed_on, register
 
 
 def log_prob(x: jax.Array, static: Static, *, log_prob: jax.Array, **_: jax.Array) -> jax.Array:
@@ -56,5 +56,14 @@ register(
         operand_axes=operand_axes,
         replay=handed_in,
         continuous=continuous,
+    )
+)
+register(
+    Family(
+        name="reparameterized",
+        operands=("source", "log_prob"),
+        discrete=False,
+        operand_axes=operand_axes,
+        replay=passed_on,
     )
 )
