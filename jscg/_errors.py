@@ -28,6 +28,20 @@ def where(eqn: Any) -> str:
     return source_info_util.summarize(eqn.source_info)
 
 
+def refuse_unscored(family: str) -> BiasError:
+    """Builds the error for a derivative in a parameter of a draw that has no score."""
+    line = source_info_util.summarize(source_info_util.current())  # empty inside of a loop
+    return BiasError(
+        f"jscg: a {family} draw{' at ' if line else ''}{line}: the result of jscg is "
+        "differentiated by something that this draw's parameters depend on, and that is not among "
+        "argnums: an argument that was left out, or a value of the function around. The draw has "
+        "no score for it, which would silently be missing.\n"
+        "What to do instead:\n"
+        "  - put the argument in argnums, or pass the value as an argument that is\n"
+        "  - wrap the parameter in jax.lax.stop_gradient if no gradient is wanted through it"
+    )
+
+
 def refuse(what: str, eqn: Any, why: str, *remedies: str) -> BiasError:
     """Builds the error for a draw that has no unbiased estimator here.
 

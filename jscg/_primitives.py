@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
 from ._context import plain_jax, tracing
+from ._errors import refuse_unscored
 from .draws import FAMILIES
 
 # draw ------------------------------------------------------------------------------------------
@@ -79,7 +80,10 @@ def _draw_jvp(primals, tangents, **params):
     rule = FAMILIES[params["family"]]
     if rule.observed and not rule.discrete:
         return draw_p.bind(*primals, **params), tangents[0]
-    if rule.discrete or all(isinstance(t, ad.Zero) for t in tangents):
+    still = all(isinstance(t, ad.Zero) for t in tangents[1:])
+    if rule.discrete and not still and not tracing():
+        raise refuse_unscored(params["family"])
+    if rule.discrete or still:
         out = draw_p.bind(*primals, **params)
         zero = jax.core.ShapedArray(out.shape, out.dtype).to_tangent_aval()
         return out, ad.Zero(zero)

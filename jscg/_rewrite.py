@@ -20,7 +20,7 @@ from ._costs import CostNode
 from ._expected import expected
 from ._fits import fitted_terms
 from ._frame import Frame, Scope
-from ._nodes import StochasticNode
+from ._nodes import FREE, StochasticNode
 from ._plan import Plan, Weight
 from ._portions import portions
 from ._primitives import MARKS, replay
@@ -41,6 +41,7 @@ class Rewriter:
         wanted = plan.scored | enumerated
         self.scorers = {n: Scorer(n, producers[n.program]) for n in plan.nodes if n in wanted}
         self.scored = {n.var: n for n in plan.scored}
+        self.free = {n.var for n in plan.nodes if n.verdict == FREE}
         self.baselines = {
             n.program.eqns[b.position].outvars[0]: b for n, b in plan.baselines.items()
         }
@@ -94,7 +95,9 @@ class Rewriter:
         name = eqn.primitive.name
         args = [frame.read(v) for v in eqn.invars]
         if name == "draw":
-            outs = [replay(*args, **eqn.params)]
+            # A draw without a score says so if somebody differentiates by its parameters.
+            free = eqn.outvars[0] in self.free
+            outs = bind(eqn, *args) if free else [replay(*args, **eqn.params)]
         elif name in MARKS:
             outs = args[:1]
         else:

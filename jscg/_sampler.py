@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ._context import tracing
 from ._errors import ArgumentError
 from ._primitives import draw_p, stop_influence_p, typed
 
@@ -75,6 +76,8 @@ def sampler(
                 drawn = stop_influence_p.bind(jnp.asarray(fun(key, *args, **kwargs)))
             else:
                 drawn = lax.stop_gradient(jnp.asarray(fun(key, *fixed, **named)))
+            if not tracing():
+                return drawn
             x = lax.stop_gradient(drawn)
             log_p = jnp.asarray(log_prob(x, *args, **kwargs))
             if log_p.shape != x.shape[: log_p.ndim]:

@@ -616,3 +616,51 @@ def test_a_program_with_draws_does_not_warn():
         warnings.simplefilter("error")
         jscg.grad_expectation(loss)(A, B, KEY)
         jscg.grad_expectation(lambda a, k: a * random.normal(k))(A, KEY)
+
+
+# Derivatives of the result by something else than argnums.
+
+
+def two_coins(a, b, key):
+    k1, k2 = random.split(key)
+    x = 1.0 * random.bernoulli(k1, a)
+    return (x + 2.0 * random.bernoulli(k2, jax.nn.sigmoid(b))) ** 2 + b
+
+
+def coins_in_a_scan(a, b, key):
+    def step(total, key):
+        k1, k2 = random.split(key)
+        return total + random.bernoulli(k1, a) + 2.0 * random.poisson(k2, b), None
+
+    return jax.lax.scan(step, 0.0, random.split(key, 3))[0]
+
+
+ELSEWHERE = {
+    "surrogate": lambda f: jax.grad(jscg.surrogate(f), 1),
+    "jitted surrogate": lambda f: jax.grad(jax.jit(jscg.surrogate(f)), 1),
+    "forward": lambda f: jax.jacfwd(jscg.surrogate(f), 1),
+    "of the gradient": lambda f: jax.grad(jscg.grad_expectation(f), 1),
+    "closure": lambda f: (
+        lambda a, b, key: jax.grad(
+            lambda b: jscg.grad_expectation(lambda a, k: f(a, b, k))(a, key)
+        )(b)
+    ),
+}
+
+
+@pytest.mark.parametrize("fun", [two_coins, coins_in_a_scan])
+@pytest.mark.parametrize("how", ELSEWHERE)
+def test_a_derivative_that_has_no_score_is_refused(fun, how):
+    """It was silently without the score of the draw that only b moves."""
+    with pytest.raises(jscg.JscgError, match="not among argnums.*\n.*\n.*put the argument"):
+        ELSEWHERE[how](fun)(0.3, 0.5, KEY)
+    stopped = lambda a, b, key: fun(a, jax.lax.stop_gradient(b), key) + b  # noqa: E731
+    first_order = "surrogate" in how or how == "forward"
+    assert ELSEWHERE[how](stopped)(0.3, 0.5, KEY) == first_order
+
+
+def test_such_a_derivative_names_the_line_of_the_draw():
+    with pytest.raises(
+        jscg.JscgError, match=r"bernoulli draw at .*test_public_face.py:\d+.*two_coins"
+    ):
+        jax.grad(jscg.surrogate(two_coins), 1)(0.3, 0.5, KEY)
