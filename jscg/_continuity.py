@@ -56,7 +56,7 @@ def _settles(program: Program, index: int, at: int, uses: Uses, far: int) -> boo
 
 
 def _sinks(program: Program, index: int, uses: Uses) -> list[int]:
-    """The selections that a comparison decides; none if something else depends on it."""
+    """The selections and numbers that a comparison decides; none if anything else is decided."""
     sinks, todo, decided = set(), [program.eqns[index].outvars[0]], set()
     while todo:
         v = todo.pop()
@@ -68,13 +68,29 @@ def _sinks(program: Program, index: int, uses: Uses) -> list[int]:
         for i in uses.consumers.get(v, ()):
             eqn = program.eqns[i]
             name, out = eqn.primitive.name, eqn.outvars[0]
+            floats = jnp.issubdtype(out.aval.dtype, jnp.floating)
             if out.aval.dtype == jnp.bool_ and (name in _BOOLEAN or name == "select_n"):
                 todo.append(out)
-            elif name == "select_n" and jnp.issubdtype(out.aval.dtype, jnp.floating):
+            elif _first_true(program, i, uses):
+                todo.append(out)
+            elif floats and name in {"select_n", "convert_element_type"}:
                 sinks.add(i)
             else:
                 return []
     return sorted(sinks)
+
+
+def _first_true(program: Program, i: int, uses: Uses) -> bool:
+    """Whether an equation is part of `argmax(stack(conditions))`, as `jnp.select` has it."""
+    eqn = program.eqns[i]
+    if eqn.primitive.name == "stack" and eqn.outvars[0].aval.dtype == jnp.bool_:
+        readers = uses.consumers.get(eqn.outvars[0], ())
+        return bool(readers) and all(_first_true(program, r, uses) for r in readers)
+    if eqn.primitive.name != "argmax" or eqn.invars[0] not in uses.producers:
+        return False
+    made = program.eqns[uses.producers[eqn.invars[0]]]
+    stacked = made.primitive.name == "stack" and made.outvars[0].aval.dtype == jnp.bool_
+    return stacked and eqn.params["axes"] == (made.params["axis"],)
 
 
 def _agrees(program: Program, index: int, sink: int, uses: Uses) -> bool:
@@ -138,7 +154,10 @@ def _neighbourhood(program: Program, atoms: list[Any], uses: Uses, depth: int):
         below: list[Any] = []
         for v in level:
             i = uses.producers.get(v)
-            if i is None or program.eqns[i].primitive.name not in _ELEMENTWISE | SHAPES:
+            if i is None or not (
+                program.eqns[i].primitive.name in _ELEMENTWISE | SHAPES
+                or _first_true(program, i, uses)
+            ):
                 leaves[v] = _made(program, v, uses, 4)
             elif i not in steps:
                 steps.add(i)

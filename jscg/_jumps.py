@@ -17,7 +17,7 @@ from ._continuity import is_continuous
 from ._program import Literal, Program, Uses
 
 COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne", "lt_to", "le_to"}
-_ROUNDING = (FLAT - {"stop_gradient"}) | {"rem", "nextafter"}
+_ROUNDING = (FLAT - {"stop_gradient"}) | {"rem", "nextafter", "atan2"}
 _SMOOTH = {"is_finite", "draw"}  # true almost surely; draws have a score or are refused
 
 
@@ -91,6 +91,9 @@ def _meet(eqn: Any, active: set[Any], noisy: set[Any]) -> bool:
 
 def _never(part: Program, eqn: Any, uses: Uses) -> bool:
     """Whether the outcome is the same with probability one."""
+    if eqn.primitive.name == "atan2":  # the cut is where the second operand is negative
+        b = eqn.invars[1]
+        return isinstance(b, Literal) and b.val > 0
     if eqn.primitive.name not in COMPARISONS:
         return False
     a, b = eqn.invars

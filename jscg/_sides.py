@@ -94,6 +94,10 @@ def _evaluate(eqn: Any, env: dict[Any, Any]) -> None:
         env[eqn.outvars[0]] = args[0]
         return
     params = dict(eqn.params)
+    if name in {"stack", "argmax"}:  # along an axis of their own
+        fun = np.stack if name == "stack" else np.argmax
+        env[eqn.outvars[0]] = fun(args if name == "stack" else args[0], axis=0)
+        return
     if name == "convert_element_type":
         env[eqn.outvars[0]] = jnp.asarray(args[0]).astype(_wide(params["new_dtype"]))
         return

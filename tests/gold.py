@@ -169,6 +169,33 @@ def shared_key_by_path(th, key):
     return (th[0] + random.normal(key)) ** 2 + th[1] * (1 + random.normal(key))
 
 
+def masked_by_hand(x):
+    return x * (x > 0) + (x <= 0) * 0.1 * x
+
+
+def selected_by_hand(x):
+    left = (x < 0.1).astype(jnp.float32)
+    return left * x**2 + (1 - left) * (0.2 * x - 0.01)
+
+
+def selected_from_three(x):
+    return jnp.select([x < 0, x < 0.1], [0 * x, x**2], 0.2 * x - 0.01)
+
+
+for _kink in (masked_by_hand, selected_by_hand, selected_from_three):
+
+    def _of_a_scaled_uniform(th, u, kink=_kink):
+        return jnp.sum(kink(th[1] * u - th[0]))
+
+    _of_a_scaled_uniform.__name__ = _kink.__name__
+    noise("path", random.uniform)(_of_a_scaled_uniform)
+
+
+@noise("path", random.uniform)
+def angle_on_one_side(th, u):
+    return jnp.arctan2(th[0] * u - 0.1, 2.0) * th[1]
+
+
 # Jumps with a known law: mended ----------------------------------------------------------------
 
 EVENTS = {
@@ -741,6 +768,24 @@ def sampler_below_a_number(th, key):
 @drawn("refused")
 def sampler_below_a_parameter(th, key):
     return 1.0 * (shifted_normal(key, th[0]) > th[1])
+
+
+@drawn("refused")
+def angle_that_turns_over(th, key):
+    x = random.uniform(key, (2,), minval=-1.0) + th
+    return jnp.arctan2(x[0], x[1] * th[1])
+
+
+@drawn("refused")
+def selected_from_three_that_jumps(th, key):
+    x = th[1] * random.uniform(key)
+    return jnp.select([x < 0.1, x < 0.3], [0 * x, x**2], 0.2 * x - 0.01)
+
+
+@drawn("refused")
+def masked_by_hand_with_a_jump(th, key):
+    x = th[1] * random.uniform(key)
+    return x * (x > 0.1)
 
 
 @drawn("refused")

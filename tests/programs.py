@@ -1353,6 +1353,22 @@ def binomial():
     return fun, exact
 
 
+@discrete(1.5, 0.4)
+def binomial_of_a_drawn_number():
+    """Thinning: successes and failures are independent Poisson counts."""
+
+    def fun(th, key):
+        k1, k2 = random.split(key)
+        n = random.poisson(k1, th[0])
+        return (random.binomial(k2, n, th[1]) - 0.3 * n) ** 2
+
+    def exact(th):
+        a, b = th[0] * th[1], th[0] * (1 - th[1])
+        return 0.49 * (a + a**2) - 0.42 * a * b + 0.09 * (b + b**2)
+
+    return fun, exact
+
+
 @discrete(0.7, 0.2, order=1)
 def binomial_vector():
     def fun(th, key):
