@@ -14,7 +14,7 @@ import jax.extend.core as jex_core
 
 from ._activity import active_variables, noisy_variables
 from ._chain import variables
-from ._errors import BiasError, where
+from ._errors import BiasError, refuse, where
 from ._jumps import Jump, find_jumps
 from ._nodes import name_draws
 from ._primitives import draw_p
@@ -23,39 +23,67 @@ from .draws import FAMILIES
 from .draws.densities import DENSITIES
 from .draws.noise import NOISE
 from .laws import Law, all_laws
+from .laws.density import by_density
 
 
-def mend(program: Program, inputs: list[bool], silent: set[Any]):
+def mend(program: Program, inputs: list[bool], silent: set[Any], asked: set[Any]):
     """Takes the jumps out of a program, in place.
 
     Args:
       program: the program.
       inputs: for each of its inputs, whether the gradient is for it.
       silent: draws whose jumps the user allows.
+      asked: continuous draws that the user wants to be scored.
 
     Returns:
-      The active variables, and the draws of which others have been made.
+      The active variables, and for the variable of each draw that was put in, that of the noise of
+      which it is made.
 
     Raises:
-      BiasError: where a jump cannot be mended.
+      BiasError: where a jump cannot be mended, or a draw not be scored.
     """
-    before: set[Any] = set()
+    origins: dict[Any, Any] = {}
     while True:
         active = active_variables(program, inputs)
         noisy = noisy_variables(program, silent)
-        jumps = find_jumps(program, inputs, active, noisy) if noisy else []
-        if not jumps:
-            return active, before
+        jumps = find_jumps(program, inputs, active, noisy) if noisy and not asked else []
+        if not jumps and not asked:
+            return active, origins
         uses = {part: Uses(part) for part in program.walk()}
-        mended: dict[Any, Any] = {}
+        mended = _scored(asked, active, uses)
         for jump in jumps:
             _mend(jump, active, noisy, uses, mended)
-        if mended.keys() <= before:
+        if jumps and not mended:
             raise _refuse(jumps[0], noisy, uses, name_draws(program))
-        before |= mended.keys()
+        asked = set()
         # From the last, so that the indices of those before stay.
-        for law in sorted(mended.values(), key=lambda law: -law.index):
-            _replace(law)
+        for source, law in sorted(mended.items(), key=lambda item: -item[1].index):
+            result = law.result
+            made = _replace(law)
+            origins[result] = made if result is source else source
+
+
+def _scored(asked: set[Any], active: set[Any], every: Any) -> dict[Any, Law]:
+    """Draws by their densities, as far as the gradient needs them."""
+    laws = {}
+    for part, uses in every.items():
+        for source in asked & uses.producers.keys():
+            eqn = part.eqns[uses.producers[source]]
+            if FAMILIES[eqn.params["family"]].discrete:
+                continue
+            law = by_density(part, source, active, uses)
+            if not isinstance(law, str) and not _usable(eqn):
+                law = "vmap maps over its parameters or shares its key"
+            if isinstance(law, str):
+                raise refuse(
+                    f"the draw ({eqn.params['family']})",
+                    eqn,
+                    f"ScoreFunction cannot be used for it: {law}.",
+                    "leave the choice to jscg (estimators=None)",
+                )
+            if law is not None:
+                laws[source] = law
+    return laws
 
 
 def _mend(jump: Jump, active: set[Any], noisy: set[Any], every: Any, mended: Any) -> None:
@@ -112,8 +140,8 @@ def _usable(eqn: Any) -> bool:
     )
 
 
-def _replace(law: Law) -> None:
-    """Makes the result of an equation a draw."""
+def _replace(law: Law) -> Any:
+    """Makes the result of an equation a draw; returns the variable that holds its value."""
     part, inputs = law.program, law.inputs
     eqn = part.eqns[law.index]
     out = law.result
@@ -140,6 +168,7 @@ def _replace(law: Law) -> None:
         invars = [v if isinstance(v, Literal) else env[v] for v in each.invars]
         eqns.append(each.replace(invars=invars, outvars=outvars, source_info=eqn.source_info))
     insert(part, law.index, eqns)
+    return made
 
 
 def _constants(part: Program, closed: Any) -> list[Any]:

@@ -77,11 +77,15 @@ Choices = Estimator | Mapping[str, Estimator] | None
 def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> Plan:
     """Finds the draws and costs of a program and chooses how each is estimated."""
     names = name_draws(program)
-    active, noise = mend(program, active_inputs, _jumping(program, names, choices))
+    chosen = _by_name(program, names, choices)
+    allowed = isinstance(choices, Estimator) and choices.allows_jumps
+    silent = set(names) if allowed else {v for v, e in chosen.items() if e.allows_jumps}
+    asked = {v for v, e in chosen.items() if e.scores_continuous}
+    active, origins = mend(program, active_inputs, silent, asked)
     nodes = find_nodes(program, active)
-    check_keys(program, nodes, noise)
+    check_keys(program, nodes, set(origins.values()))
     check_bounds(program, nodes, active_inputs)
-    estimators = _choose(nodes, choices)
+    estimators = _choose(nodes, choices, chosen, origins)
     influence = InfluenceMap(program, [n for n in nodes if n.verdict == SCORED])
     finder = CostFinder(program, influence)
     pairs = Pairs(estimators)
@@ -104,23 +108,25 @@ def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> 
     return plan
 
 
-def _jumping(program: Program, names: dict[Any, str], choices: Choices) -> set[Any]:
-    """The draws behind which the user allows jumps."""
-    if choices is None:
-        return set()
-    if isinstance(choices, Estimator):
-        return set(names) if choices.allows_jumps else set()
-    wanted = {name for name, estimator in choices.items() if estimator.allows_jumps}
-    families = {
-        eqn.outvars[0]: eqn.params["family"]
-        for part in program.walk()
-        for eqn in part.eqns
-        if eqn.primitive.name == "draw"
-    }
-    return {v for v, name in names.items() if name in wanted or families[v] in wanted}
+def _by_name(program: Program, names: dict[Any, str], choices: Choices) -> dict[Any, Estimator]:
+    """What was chosen for single draws, by name or sampler, by their variables."""
+    if not isinstance(choices, Mapping):
+        return {}
+    found = {}
+    for part in program.walk():
+        for eqn in part.eqns:
+            if eqn.primitive.name == "draw":
+                v = eqn.outvars[0]
+                found[v] = choices.get(names[v], choices.get(eqn.params["family"]))
+    return {v: e for v, e in found.items() if e is not None}
 
 
-def _choose(nodes: list[StochasticNode], choices: Choices) -> dict[StochasticNode, Estimator]:
+def _choose(
+    nodes: list[StochasticNode],
+    choices: Choices,
+    chosen: dict[Any, Estimator],
+    origins: dict[Any, Any],
+) -> dict[StochasticNode, Estimator]:
     default = choices if isinstance(choices, Estimator) else Auto()
     named = dict(choices) if isinstance(choices, Mapping) else {}
     known = {n.name for n in nodes} | {n.family for n in nodes}
@@ -131,11 +137,14 @@ def _choose(nodes: list[StochasticNode], choices: Choices) -> dict[StochasticNod
                 f"{sorted(n.name for n in nodes)}. Use one of these, or a family "
                 f"({sorted({n.family for n in nodes})})."
             )
-    chosen = {}
+    noise = set(origins.values())
+    estimators = {}
     for node in nodes:
+        # A draw that was put in takes the place of the noise that it is made of.
         explicit = named.get(node.name, named.get(node.family))
-        estimator = explicit or default
-        if node.verdict == SCORED or (node.verdict == PATHWISE and explicit is not None):
+        explicit = chosen.get(node.var, chosen.get(origins.get(node.var), explicit))
+        estimator = default if node.var in noise else explicit or default
+        if node.verdict == SCORED or (node.verdict == PATHWISE and estimator is explicit):
             why = estimator.check(node)
             if why is not None:
                 raise refuse(
@@ -145,8 +154,8 @@ def _choose(nodes: list[StochasticNode], choices: Choices) -> dict[StochasticNod
                     "leave the choice to jscg (estimators=None)",
                     "choose per draw: estimators={name: estimator}",
                 )
-        chosen[node] = estimator
-    return chosen
+        estimators[node] = estimator
+    return estimators
 
 
 def _weigh(cost: CostNode, found: list[Pair], influence, producers) -> Weight:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.scipy import stats
 from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
@@ -26,6 +27,15 @@ class Density:
 
     log: Callable[..., jax.Array]
     ends: tuple[float, float] = (-math.inf, math.inf)
+
+    def inside(self, z: jax.Array) -> jax.Array:
+        """The value, moved off an end of the support to which it has been rounded."""
+        low, high = self.ends
+        if math.isfinite(low):
+            z = lax.max(z, jnp.full_like(z, low + jnp.finfo(z.dtype).tiny))
+        if math.isfinite(high):
+            z = lax.min(z, jnp.full_like(z, high - jnp.finfo(z.dtype).epsneg))
+        return z
 
 
 def _lognormal(z: jax.Array, sigma: ArrayLike = 1.0) -> jax.Array:

@@ -25,6 +25,11 @@ class Estimator:
         return False
 
     @property
+    def scores_continuous(self) -> bool:
+        """Whether a continuous draw for which it was chosen is scored with its density."""
+        return False
+
+    @property
     def leave_one_out(self) -> bool:
         """Whether a leave-one-out baseline is used where one exists."""
         return False

@@ -23,6 +23,10 @@ class ScoreFunction(Estimator):
 
     which needs no second pass and is unbiased to any order, because E[box_j] = 1.
 
+    Continuous draws are scored too where it is chosen for them by name, `{"x": ScoreFunction()}`
+    or `{"normal": ScoreFunction()}`, and their density is known; as the one estimator for all it
+    leaves them to be differentiated through.
+
     Attributes:
       baseline: "leave_one_out", or None for no baseline.
 
@@ -41,6 +45,11 @@ class ScoreFunction(Estimator):
         """Checks the name of the baseline."""
         if self.baseline not in ("leave_one_out", None):
             raise ValueError(f"unknown baseline {self.baseline!r}: use 'leave_one_out' or None")
+
+    @property
+    def scores_continuous(self) -> bool:
+        """Yes, where it was chosen by the name or the sampler of the draw."""
+        return True
 
     @property
     def leave_one_out(self) -> bool:

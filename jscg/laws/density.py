@@ -19,29 +19,40 @@ from jax import lax
 from jscg._chain import INVERTIBLE, Chain
 from jscg._jumps import Jump
 from jscg._primitives import stop_influence_p
-from jscg._program import Literal, Uses
+from jscg._program import Literal, Program, Uses
 from jscg.draws._numerics import at_least_float32
 from jscg.draws.densities import DENSITIES
 from jscg.laws._registry import Law, law
+from jscg.laws.given import given_log_prob
 
 
 @law(last=True)
 def density(jump: Jump, source: Any, active: set[Any], uses: Uses) -> Law | None:
     """The end of the longest way on which the support stays."""
-    part = jump.program
+    found = by_density(jump.program, source, active, uses)
+    return None if isinstance(found, str) else found
+
+
+def by_density(part: Program, source: Any, active: set[Any], uses: Uses) -> Law | str | None:
+    """The draw, or None where no parameter comes in, or why it has no density that is known."""
     draw = part.eqns[uses.producers[source]]
-    known = DENSITIES.get(draw.params["family"])
+    family = draw.params["family"]
+    if family == "reparameterized":
+        return given_log_prob(part, source, uses)
+    known = DENSITIES.get(family)
     if known is None:
-        return None
+        return f"no density is known of a draw of {family}"
+    moving = "an end of its support moves with the parameters"
     chain, ends = Chain.longest(part, uses, source, INVERTIBLE), known.ends
-    if draw.params["family"] == "uniform" and not chain.standard:
+    if family == "uniform" and not chain.standard:
         if not active.isdisjoint(draw.invars[1:]):
-            return None
+            return moving
         ends = (math.nan, math.nan)
+    every = chain.inputs()
     chain = _with_fixed_support(chain, ends, active)
     inputs = chain.inputs()
     if active.isdisjoint(inputs):
-        return None
+        return None if active.isdisjoint(every) else moving
     at = chain.steps[-1] if chain.steps else uses.producers[source]
     end = part.eqns[at].outvars[0]
 
@@ -53,11 +64,11 @@ def density(jump: Jump, source: Any, active: set[Any], uses: Uses) -> Law | None
             return chain.back(end, x, env)
 
         z, slope = jax.jvp(back, (x,), (jnp.ones_like(x),))
-        given = {} if draw.params["family"] == "uniform" else chain.operands(env)
-        out = known.log(z, **given) + jnp.log(jnp.abs(slope))
+        given = {} if family == "uniform" else chain.operands(env)
+        out = known.log(known.inside(z), **given) + jnp.log(jnp.abs(slope))
         return jnp.broadcast_to(out, z.shape).reshape(x.shape)
 
-    static = (("event_ndim", 0), ("noise", draw.params["family"]))
+    static = (("event_ndim", 0), ("noise", family))
     return Law(part, at, "sampler", {"log_prob": log_prob}, inputs, static)
 
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from jscg._jumps import Jump
-from jscg._program import Uses
-from jscg.laws._registry import Law, law
+from jscg._program import Program, Uses
+from jscg.laws._registry import Law
 
 
-@law()
-def given(jump: Jump, source: Any, active: set[Any], uses: Uses) -> Law | None:
+def given_log_prob(part: Program, source: Any, uses: Uses) -> Law:
     """It is scored as it stands, whatever becomes of it."""
-    part, at = jump.program, uses.producers[source]
+    at = uses.producers[source]
     draw = part.eqns[at]
-    if draw.params["family"] != "reparameterized":
-        return None
     log_prob = draw.invars[1 + draw.params["names"].index("log_prob")]
     static = tuple((k, v) for k, v in draw.params["static"] if k == "event_ndim")
     operands = {"log_prob": lambda x, value: value}
