@@ -47,7 +47,7 @@ def agree(program: Program, index: int, sink: int, steps, leaves, stays: bool) -
                 env[eqn.outvars[0]] = np.full(_POINTS, outcome)
         return np.asarray(env[out], np.float64)
 
-    with _aside():
+    with aside():
         start, stop, scale = _segments(leaves)
         crossing = _crossing(gap, start, stop)
         if crossing is None:
@@ -75,7 +75,7 @@ def agree(program: Program, index: int, sink: int, steps, leaves, stays: bool) -
 
 
 @contextlib.contextmanager
-def _aside() -> Iterator[None]:
+def aside() -> Iterator[None]:
     """Numbers may be worked out here, and be invalid, whatever the user watches for."""
     with (
         jax.ensure_compile_time_eval(),

@@ -1,7 +1,7 @@
 """Noise is looked up in a sorted array: `searchsorted(cumsum(p), uniform(key))`.
 
 The place is categorical, its probabilities differences of the distribution function of the noise.
-The search is known by its name: it is one primitive in JAX 0.12, a loop in JAX 0.10.
+The search is one primitive in JAX 0.12, a loop in JAX 0.10: it is known by its name and tried out.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from jscg._chain import Chain
+from jscg._compat import bind
 from jscg._jumps import Jump
 from jscg._program import Program, Uses
+from jscg._sides import aside
 from jscg.draws.noise import NOISE
 from jscg.laws._registry import Law, law
 
@@ -41,6 +44,8 @@ def searched(jump: Jump, source: Any, active: set[Any], uses: Uses) -> Law | Non
         out.aval.shape == query.aval.shape and out.aval.size == source.aval.size
     ):
         return None
+    if not _searches(call):
+        return None
     inputs = chain.inputs(table)
     noise = NOISE[family]
 
@@ -64,3 +69,14 @@ def _search(part: Program, index: int) -> tuple[int, Any]:
             if start <= index < stop and call.params.get("name") == "searchsorted":
                 return stop - 1, call
     return index, None
+
+
+def _searches(call: Any) -> bool:
+    """Whether it finds the places of random queries in sorted random tables, as the name says."""
+    random = np.random.default_rng(0)
+    table, query = (random.normal(size=v.aval.shape).astype(v.aval.dtype) for v in call.invars)
+    table = np.sort(table, -1)
+    rows = table if table.ndim > 1 else np.broadcast_to(table, (*query.shape, table.size))
+    with aside():
+        found = np.asarray(bind(call, jnp.asarray(table), jnp.asarray(query))[0])
+    return np.array_equal(found, np.sum(rows < query[..., None], -1))
