@@ -45,8 +45,8 @@ def sampler(
       A decorator of `fun(key, *args, **kwargs) -> x`, with `x` one array.
 
     Raises:
-      ArgumentError: when the decorated function is called and the shapes of `x` and of its
-        log-prob do not agree; at once, when a sampler with a support is to be reparameterised.
+      ArgumentError: when jscg traces a call of the decorated function and the shapes of `x` and
+        of its log-prob do not agree; at once, when a sampler with a support is to be reparameterised.
 
     The score function is that of Schulman et al. (2015), Theorem 1.
 
