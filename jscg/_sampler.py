@@ -46,7 +46,8 @@ def sampler(
 
     Raises:
       ArgumentError: when jscg traces a call of the decorated function and the shapes of `x` and
-        of its log-prob do not agree; at once, when a sampler with a support is to be reparameterised.
+        of its log-prob do not agree; at once, when a sampler with a support is to be
+        reparameterised.
 
     The score function is that of Schulman et al. (2015), Theorem 1.
 
