@@ -57,6 +57,8 @@ def check_keys(program: Program, nodes: list[StochasticNode], noise: set[Any]) -
                     "probabilities is not their joint probability.",
                     "split the key: k1, k2 = jax.random.split(key)",
                     "draw once and use the value twice, if it is meant to be the same",
+                    "wrap the other in jscg.stop_influence, if they share it on purpose (common "
+                    "random numbers) and are added, not multiplied",
                 )
 
 

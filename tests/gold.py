@@ -800,6 +800,12 @@ def masked_by_hand_with_a_jump(th, key):
     return x * (x > 0.1)
 
 
+@drawn("scored", lambda th: sigmoid(th[0]) * th[1] - th[1] / 2)
+def common_random_numbers_on_purpose(th, key):
+    x, other = (random.bernoulli(key, p) for p in (sigmoid(th[0]), 0.5))
+    return x * th[1] - jscg.stop_influence(other * 1.0) * th[1]
+
+
 @drawn("refused")
 def bits_as_a_uniform_number(th, key):
     return (random.bits(key).astype(jnp.float32) * 2.0**-32 < sigmoid(th[0])) * th[1]
