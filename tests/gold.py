@@ -342,7 +342,7 @@ def by_density(draw: Callable, law: Callable, params=(0.3, 0.7)) -> Callable:
     """Adds a draw of a SciPy law whose parameters are a function of params."""
 
     def quantiles(th):
-        q = (np.arange(200_000) + 0.5) / 200_000
+        q = (np.arange(20_000) + 0.5) / 20_000
         return float(np.mean(looked_at(jnp.asarray(law(th).ppf(q)))))
 
     def gradient(th, step=0.01):

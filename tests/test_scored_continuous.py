@@ -90,7 +90,7 @@ def cost(x):
 
 
 def by_quantiles(law, step=0.01):
-    q = (np.arange(200_000) + 0.5) / 200_000
+    q = (np.arange(20_000) + 0.5) / 20_000
     mean = lambda th: np.mean(np.tanh(law(th).ppf(q) - 0.5) ** 2)  # noqa: E731
     unit = np.eye(2) * step
     return np.array([(mean(TH + e) - mean(TH - e)) / (2 * step) for e in unit])
@@ -104,7 +104,7 @@ def test_every_density_has_a_law_here():
 def test_scored_by_its_density(name):
     draw, law = LAWS[name]
     gradient = jscg.grad_expectation(lambda th, k: cost(draw(th, k)), estimators={name: SCORE})
-    found = samples(lambda k: gradient(jnp.asarray(TH), k), KEY, 40_000)
+    found = samples(lambda k: gradient(jnp.asarray(TH), k), KEY, 20_000)
     exact = by_quantiles(law)
     error = found.std(0) / np.sqrt(len(found))
     assert np.all(np.abs(found.mean(0) - exact) < BOUND * error + 1e-3), (found.mean(0), exact)
@@ -123,13 +123,13 @@ def exact_of_two(th):
     return th[0] ** 2 + th[1] ** 2 + (1 + th[0]) * th[1]
 
 
-@pytest.mark.parametrize("names", [("x",), ("y",), ("x", "y"), ("normal",), ("gamma", "x")])
+@pytest.mark.parametrize("names", [("x",), ("y",), ("gamma", "normal")])
 def test_chosen_by_name_or_sampler_to_second_order(names):
     estimators = dict.fromkeys(names, SCORE)
     s = jscg.surrogate(two_of_them, estimators=estimators)
     th = jnp.asarray(TH)
     for derive in (jax.grad, jax.hessian):
-        found = samples(lambda k, d=derive: d(s)(th, k), KEY, 40_000)
+        found = samples(lambda k, d=derive: d(s)(th, k), KEY, 20_000)
         assert np.all(np.abs(z_of(found, derive(exact_of_two)(th))) < BOUND)
         assert np.all(found.std(0).max() > 1e-3)
 
