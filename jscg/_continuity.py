@@ -42,9 +42,11 @@ def _settles(program: Program, index: int, at: int, uses: Uses, far: int) -> boo
 
     `where(x > 0, sqrt(where(x > 0, x, 1)), 0)` is, although the selection inside is not.
     """
+    out = program.eqns[at].outvars[0]
+    if not jnp.issubdtype(out.aval.dtype, jnp.floating):
+        return False  # compared again: points that are tried out may all lie on one side
     if _agrees(program, index, at, uses):
         return True
-    out = program.eqns[at].outvars[0]
     readers = uses.consumers.get(out, ())
     return (
         far > 0

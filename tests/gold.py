@@ -563,6 +563,14 @@ def uniform_with_moving_bounds(th, key):
     return (random.uniform(key, minval=0.0, maxval=2 * th[1]) < 1.0) * 2.0 * 1.0
 
 
+@drawn("mended", lambda th: sigmoid(th[0]) * (1 - jnp.exp(-0.05)) * th[1])
+def event_that_moves_a_threshold_a_little(th, key):
+    k1, k2 = random.split(key)
+    x = 1.0 * (random.uniform(k1) < sigmoid(th[0]))
+    z = random.laplace(k2)
+    return 2 * th[1] * ((z < 0.05 * x) * 1.0 - (z < 0))
+
+
 @drawn("mended", lambda th: (1 + sigmoid(th[0])) / 2 * th[1])
 def wider_uniform_below_a_sigmoid(th, key):
     return (random.uniform(key, minval=-1.0, maxval=1.0) < sigmoid(th[0])) * th[1]

@@ -21,11 +21,11 @@ from random_programs import (
 import jscg
 
 ESTIMATORS = {"default": None, "score": jscg.estimators.ScoreFunction(baseline=None)}
-# 26 programs, 2 estimators, 3 parameters and a value: one chance in 10,000 of any |z| > 5.
+# 16 programs, 2 estimators, 3 parameters and a value: one chance in 15,000 of any |z| > 5.
 BOUND = 5.0
 
 quick = settings(
-    max_examples=13,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     database=None,
