@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,9 @@ import numpy as np
 from jax import lax
 
 from ._compat import bind
-from ._program import Literal, Program, Uses
+from ._program import MOVES, Literal, Program, Uses
 from .draws import FAMILIES
 
-MOVES = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "copy", "name"}
 ADDITIVE = {"add", "add_any", "sub", "neg", "convert_element_type"} | MOVES
 AFFINE = ADDITIVE | {"mul", "div"}
 INVERTIBLE = AFFINE | {"exp", "log", "log1p", "expm1", "logistic", "sqrt"}
@@ -55,12 +55,12 @@ class Chain:
         return chain if walked and reached else None
 
     @classmethod
-    def longest(cls, part: Program, uses: Uses, source: Any, allowed=AFFINE) -> Chain:
-        """The way from a draw, as far as nobody looks at what stands on it."""
+    def longest(cls, part: Program, uses: Uses, source: Any) -> Chain:
+        """The way from a draw that can be inverted, as far as nobody looks at what stands on it."""
         chain, v = cls(part, uses, source), source
         while v not in uses.outputs and len(readers := uses.consumers.get(v, ())) == 1:
             eqn = part.eqns[readers[0]]
-            if not chain.is_step(eqn, allowed):
+            if not chain.is_step(eqn, INVERTIBLE):
                 break
             v = eqn.outvars[0]
             chain.steps.append(readers[0])
@@ -69,8 +69,7 @@ class Chain:
 
     def upto(self, count: int) -> Chain:
         """The first steps of a way that does not fork."""
-        chain = Chain.__new__(Chain)
-        chain.part, chain.source, chain.draw = self.part, self.source, self.draw
+        chain = copy.copy(self)
         chain.steps = self.steps[:count]
         chain.inside = {self.source} | {self.part.eqns[i].outvars[0] for i in chain.steps}
         return chain
@@ -82,7 +81,7 @@ class Chain:
         same = jnp.issubdtype(out.aval.dtype, jnp.floating) and all(
             v.aval.size == out.aval.size for v, on in zip(eqn.invars, on_it, strict=True) if on
         )
-        if name == "mul" or name in {"add", "add_any", "sub"}:
+        if name in {"mul", "add", "add_any", "sub"}:
             return same and sum(on_it) == 1
         return same and name in allowed and on_it[0] and not any(on_it[1:])
 

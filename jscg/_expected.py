@@ -18,7 +18,7 @@ from ._enumerable import Enumeration
 from ._frame import Expectation, Frame
 from ._primitives import MARKS, replay
 from ._program import Literal
-from ._uniform import MOVES, Uniform, fold
+from ._uniform import KEPT, Uniform, fold
 from ._weights import LogProb
 
 SUMS_AND_PRODUCTS = {"add", "add_any", "sub", "neg", "mul", "square", "reduce_sum", "dot_general"}
@@ -90,7 +90,7 @@ def polynomial(eqn: Any) -> bool:
     if eqn.primitive.name == "convert_element_type":
         kinds = [v.aval.dtype for v in (*eqn.outvars, *eqn.invars)]
         return jnp.issubdtype(kinds[0], jnp.inexact) or not jnp.issubdtype(kinds[1], jnp.inexact)
-    return eqn.primitive.name in SUMS_AND_PRODUCTS | MOVES
+    return eqn.primitive.name in SUMS_AND_PRODUCTS | KEPT
 
 
 @jax.jit

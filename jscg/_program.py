@@ -14,6 +14,8 @@ JITS = {"jit", "pjit"}
 CALLS = JITS | {"closed_call", "core_call"}
 CHECKPOINTS = {"checkpoint", "remat", "remat2"}
 CUSTOM = {"custom_jvp_call", "custom_vjp_call"}  # keep their rules: looked into, never rebuilt
+# What lays the elements of an array out in another way, without changing them.
+MOVES = {"broadcast_in_dim", "reshape", "squeeze", "transpose", "copy", "name"}
 REGIONS = {"scan", "while", "cond"} | CHECKPOINTS | CUSTOM
 
 

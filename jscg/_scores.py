@@ -17,19 +17,10 @@ import numpy as np
 
 from ._compat import bind
 from ._nodes import StochasticNode
-from ._program import Literal
+from ._program import MOVES, Literal
 
 # What may stand between a sigmoid and the draw without changing the numbers.
-_MOVES = {
-    "broadcast_in_dim",
-    "reshape",
-    "squeeze",
-    "transpose",
-    "copy",
-    "slice",
-    "convert_element_type",
-    "name",
-}
+_MOVES = MOVES | {"slice", "convert_element_type"}
 
 
 @dataclasses.dataclass(eq=False)

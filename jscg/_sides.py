@@ -10,14 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._program import Literal, Program
+from ._program import MOVES, Literal, Program
 
 _POINTS = 48
 _HALVINGS = 40
 _NEAR = 1e-3  # of the way between two points: where the branches are compared again
-# Work is on one element at a time, so shapes do not matter to these.
-SHAPES = {"broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "copy", "rev"}
-_LABELS = {"name", "stop_gradient"}  # the value is what it was
+SHAPES = MOVES | {"rev"}  # work is on one element at a time, to which they do nothing
 
 
 def agree(program: Program, index: int, sink: int, steps, leaves, stays: bool) -> bool:
@@ -90,7 +88,7 @@ def aside() -> Iterator[None]:
 def _evaluate(eqn: Any, env: dict[Any, Any]) -> None:
     args = [_read(env, v) for v in eqn.invars]
     name = eqn.primitive.name
-    if name in SHAPES | _LABELS:
+    if name in SHAPES or name == "stop_gradient":
         env[eqn.outvars[0]] = args[0]
         return
     params = dict(eqn.params)

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._primitives import MARKS
+from ._program import MOVES
 
-MOVES = MARKS - {"draw"} | {"broadcast_in_dim", "reshape", "squeeze", "transpose", "copy", "name"}
+KEPT = MARKS - {"draw"} | MOVES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Uniform:
 def fold(eqn: Any, args: list[Any]) -> Any:
     """The result of an equation if it is uniform, or one of the operands; else None."""
     name, first, out = eqn.primitive.name, args[0], eqn.outvars[0].aval
-    if isinstance(first, Uniform) and name in MOVES:
+    if isinstance(first, Uniform) and name in KEPT:
         return first
     if isinstance(first, Uniform) and name == "convert_element_type":
         return Uniform(first.number.astype(out.dtype))

@@ -16,14 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jscg._chain import INVERTIBLE, Chain
+from jscg._chain import Chain
 from jscg._jumps import Jump
 from jscg._primitives import stop_influence_p
 from jscg._program import Literal, Program, Uses
 from jscg.draws._numerics import at_least_float32
 from jscg.draws.densities import DENSITIES
 from jscg.laws._registry import Law, law
-from jscg.laws.given import given_log_prob
 
 
 @law(last=True)
@@ -38,12 +37,12 @@ def by_density(part: Program, source: Any, active: set[Any], uses: Uses) -> Law 
     draw = part.eqns[uses.producers[source]]
     family = draw.params["family"]
     if family == "reparameterized":
-        return given_log_prob(part, source, uses)
+        return _given(part, uses.producers[source])
     known = DENSITIES.get(family)
     if known is None:
         return f"no density is known of a draw of {family}"
     moving = "an end of its support moves with the parameters"
-    chain, ends = Chain.longest(part, uses, source, INVERTIBLE), known.ends
+    chain, ends = Chain.longest(part, uses, source), known.ends
     if family == "uniform" and not chain.standard:
         if not active.isdisjoint(draw.invars[1:]):
             return moving
@@ -70,6 +69,15 @@ def by_density(part: Program, source: Any, active: set[Any], uses: Uses) -> Law 
 
     static = (("event_ndim", 0), ("noise", family))
     return Law(part, at, "sampler", {"log_prob": log_prob}, inputs, static)
+
+
+def _given(part: Program, at: int) -> Law:
+    """A reparameterised sampler of the user's own, whose log-prob is an operand of the draw."""
+    draw = part.eqns[at]
+    log_prob = draw.invars[1 + draw.params["names"].index("log_prob")]
+    static = tuple((k, v) for k, v in draw.params["static"] if k == "event_ndim")
+    operands = {"log_prob": lambda x, value: value}
+    return Law(part, at, "sampler", operands, [log_prob], (*static, ("noise", "sampler")))
 
 
 def _with_fixed_support(chain: Chain, ends: tuple[float, ...], active: set[Any]) -> Chain:

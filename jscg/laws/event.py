@@ -9,9 +9,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jscg._chain import MOVES, Chain
+from jscg._chain import Chain
 from jscg._jumps import COMPARISONS, Jump
-from jscg._program import Literal, Program, Uses
+from jscg._program import MOVES, Literal, Program, Uses
 from jscg.draws.noise import NOISE
 from jscg.laws._registry import Law, law
 

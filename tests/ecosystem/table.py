@@ -58,6 +58,12 @@ def three(th: jax.Array) -> jax.Array:
     return jnp.stack([th[0], th[1], jnp.zeros_like(th[0])])
 
 
+def of_two_normals(dist, th):
+    """A mixture, of classes whose names all libraries have."""
+    parts = dist.Normal(jnp.array([1.0, -1.0]), 1.0)
+    return dist.MixtureSameFamily(dist.Categorical(logits=jnp.stack([th[0], 0.0])), parts)
+
+
 # Expectations that many rows have.
 
 
@@ -71,6 +77,10 @@ def of_class(th):
 
 def of_square(th):
     return th[0] ** 2 + th[1] ** 2
+
+
+def of_mixture(th):
+    return (2 * sigmoid(th[0]) - 1) * th[1]
 
 
 def of_poisson(th):

@@ -6,7 +6,9 @@ from table import (
     WORTH,
     of_bernoulli,
     of_class,
+    of_mixture,
     of_square,
+    of_two_normals,
     table_of,
     three,
 )
@@ -53,11 +55,9 @@ def epsilon_greedy(th, key):
     return WORTH[distrax().EpsilonGreedy(WORTH, 0.1).sample(seed=key)] * th[0]
 
 
-@row(lambda th: (2 * sigmoid(th[0]) - 1) * th[1])
+@row(of_mixture)
 def mixture(th, key):
-    d = distrax()
-    parts = d.Categorical(logits=jnp.stack([th[0], 0.0])), d.Normal(jnp.array([1.0, -1.0]), 1.0)
-    return d.MixtureSameFamily(*parts).sample(seed=key) * th[1]
+    return of_two_normals(distrax(), th).sample(seed=key) * th[1]
 
 
 @row(of_square, scored=False)

@@ -9,8 +9,10 @@ from table import (
     of_class,
     of_gamma_log_prob,
     of_geometric,
+    of_mixture,
     of_poisson,
     of_square,
+    of_two_normals,
     table_of,
     three,
 )
@@ -70,11 +72,9 @@ def negative_binomial(th, key):
     return dist().NegativeBinomial2(th[1], 2.0).sample(key) * th[0]
 
 
-@row(lambda th: (2 * sigmoid(th[0]) - 1) * th[1])
+@row(of_mixture)
 def mixture(th, key):
-    d = dist()
-    parts = d.Categorical(logits=jnp.stack([th[0], 0.0])), d.Normal(jnp.array([1.0, -1.0]), 1.0)
-    return d.MixtureSameFamily(*parts).sample(key) * th[1]
+    return of_two_normals(dist(), th).sample(key) * th[1]
 
 
 @row(lambda th: (1 - th[1]) * jnp.exp(th[0]))

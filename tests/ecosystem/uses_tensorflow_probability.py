@@ -1,13 +1,15 @@
 """TensorFlow Probability on JAX."""
 
 import jax.numpy as jnp
-from jax.nn import sigmoid, softmax
+from jax.nn import softmax
 from table import (
     WORTH,
     of_bernoulli,
     of_class,
     of_geometric,
+    of_mixture,
     of_square,
+    of_two_normals,
     table_of,
     three,
 )
@@ -46,11 +48,9 @@ def geometric(th, key):
     return dist().Geometric(probs=th[1]).sample(seed=key) * th[0]
 
 
-@row(lambda th: (2 * sigmoid(th[0]) - 1) * th[1])
+@row(of_mixture)
 def mixture(th, key):
-    d = dist()
-    parts = d.Categorical(logits=jnp.stack([th[0], 0.0])), d.Normal(jnp.array([1.0, -1.0]), 1.0)
-    return d.MixtureSameFamily(*parts).sample(seed=key) * th[1]
+    return of_two_normals(dist(), th).sample(seed=key) * th[1]
 
 
 @row(of_square, scored=False)
