@@ -22,10 +22,15 @@ class Scope:
     Attributes:
       current: of draws that were made before, outside.
       past: of the earlier steps of a loop around it.
+      given: for draws that are compared, arrays whose first axes are the loops still to come
+        (see `_comparisons`).
+      witness: a number that depends on all that the result may be differentiated by.
     """
 
     current: dict[StochasticNode, LogProb]
     past: dict[tuple[Any, StochasticNode], LogProb]
+    given: dict[StochasticNode, Any]
+    witness: Any
 
 
 @dataclasses.dataclass(eq=False)
@@ -73,6 +78,7 @@ class Frame:
         there and the same again for longer sums.
       boxes: the weights that were made of such sums.
       supports: of the draws that were enumerated so far, the outcomes and their probabilities.
+      found: of the draws that are compared, what their estimators have chosen.
     """
 
     program: Program
@@ -88,6 +94,7 @@ class Frame:
     sums: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict)
     boxes: dict[Any, tuple[jax.Array, jax.Array]] = dataclasses.field(default_factory=dict)
     supports: dict[StochasticNode, Any] = dataclasses.field(default_factory=dict)
+    found: dict[StochasticNode, Any] = dataclasses.field(default_factory=dict)
 
     def weight(
         self, scores: Sequence[Score], shape: tuple[int, ...], others: int | None

@@ -28,6 +28,7 @@ class StochasticNode:
       eqn: its equation.
       program: the program that holds it.
       position: index of `eqn` there.
+      order: its place among all draws.
       verdict: "scored", "pathwise" or "free" (its parameters need no gradient).
       shape: its independent elements; trailing event axes (of a multinomial) are not counted.
     """
@@ -36,7 +37,12 @@ class StochasticNode:
     eqn: Any
     program: Program
     position: int
+    order: int
     verdict: str
+
+    def __lt__(self, other: StochasticNode) -> bool:
+        """Program order, in which JAX takes what a dictionary holds by draw."""
+        return self.order < other.order
 
     def __repr__(self) -> str:
         return f"<{self.family} {self.name!r}{list(self.shape)} {self.verdict}>"
@@ -112,7 +118,7 @@ def find_nodes(program: Program, active: set[Any]) -> list[StochasticNode]:
     """
     nodes = []
     for part, position, name in _named(program):
-        node = StochasticNode(name, part.eqns[position], part, position, FREE)
+        node = StochasticNode(name, part.eqns[position], part, position, len(nodes), FREE)
         node.verdict = _verdict(node, active)
         nodes.append(node)
     return nodes

@@ -17,6 +17,7 @@ from ._costs import CostFinder, CostNode
 from ._enumerable import Enumeration, behind_draws, enumerable
 from ._errors import ArgumentError, refuse
 from ._fitted import Fitted, find_fitted
+from ._groups import Groups, find_groups
 from ._influence import InfluenceMap
 from ._keys import check_keys
 from ._mend import mend
@@ -32,6 +33,7 @@ class Weight:
 
     Attributes:
       scores: the draws that are scored.
+      compared: the draws at other values of which the program is run again.
       enumerations: the draws over which the cost is replaced by its expectation.
       leave_one_out: axis of the cost along which the other elements are the baseline.
       others: of `scores`, those to which that baseline does not apply.
@@ -39,6 +41,7 @@ class Weight:
 
     scores: list[Score]
     enumerations: list[Enumeration]
+    compared: list[Score] = dataclasses.field(default_factory=list)
     leave_one_out: int | None = None
     others: tuple[Score, ...] = ()
 
@@ -55,6 +58,7 @@ class Plan:
     weights: dict[CostNode, Weight]
     baselines: dict[StochasticNode, Baseline]
     fitted: dict[StochasticNode, Fitted]
+    compared: dict[StochasticNode, Groups]
     kept: dict[StochasticNode, set[int]]
     exports: dict[Program, list[StochasticNode]]
     running: dict[Program, list[StochasticNode]]
@@ -101,8 +105,12 @@ def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> 
     axes: dict[tuple[int, ...], dict[Score, frozenset[int]]] = {}
     for cost, weight in weights.items():
         _choose_axis(cost, weight, estimators, others, axes)
+    compared = find_groups(
+        [(s, cost) for cost, w in weights.items() for s in w.compared], estimators, influence
+    )
+    tables: list[dict] = [{}, {}, {}, {}]
     plan = Plan(
-        program, nodes, influence, finder, estimators, weights, baselines, fitted, {}, {}, {}, {}
+        program, nodes, influence, finder, estimators, weights, baselines, fitted, compared, *tables
     )
     _route(plan)
     return plan
@@ -160,10 +168,13 @@ def _choose(
 
 def _weigh(cost: CostNode, found: list[Pair], influence, producers) -> Weight:
     weight = Weight([], [])
-    settled = all(pair.settled for pair in found)
+    settled = all(pair.settled or pair.estimator.compares for pair in found)
     behind = set() if settled else behind_draws(cost, influence, producers)
     for pair in found:
         score, estimator = pair.score, pair.estimator
+        if estimator.compares:
+            weight.compared.append(score)
+            continue
         if pair.settled or (pair.only_cheap and score.node in behind):
             weight.scores.append(score)
             continue
@@ -243,7 +254,7 @@ def _route(plan: Plan) -> None:
 
     routed: set[Score] = set()
     for cost, weight in plan.weights.items():
-        for score in weight.scores:
+        for score in itertools.chain(weight.scores, weight.compared):
             if score in routed:
                 continue
             routed.add(score)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -25,7 +27,7 @@ def region(rw: Any, frame: Frame, index: int, eqn: Any, args: list[Any]) -> list
     operands = args[1:] if name == "cond" else args
     given = eqn.invars[1:] if name == "cond" else eqn.invars
     shadows = [input_shadows(rw, frame, sub, given) for sub in subs]
-    nodes = {n: None for sub in subs for n in rw.plan.exports.get(sub, ())}
+    nodes = {n: None for sub in subs for n in exported(rw, sub)}
 
     def branch(sub, shadows):
         def run(*operands):
@@ -42,19 +44,29 @@ def region(rw: Any, frame: Frame, index: int, eqn: Any, args: list[Any]) -> list
         made_inside = again(*operands)
     else:
         made_inside = lax.switch(args[0], runs, *operands)
-    outs, made, exports, extra = made_inside
+    outs, made, exports, extra, found = made_inside
     accept(rw, frame, eqn, subs, outs, made)
     for node, array in zip(nodes, exports, strict=True):
         axes = export_axes(rw, node, subs[0].path[:-1])
         frame.scope.current[node] = LogProb(array, axes)
-    if holds_baseline(rw, subs):
+    frame.found.update(found)
+    if adds_extra(rw, subs):
         rw.add_extra(frame, extra)
     return outs
 
 
-def holds_baseline(rw: Any, subs) -> bool:
+def within(nodes: Iterable[StochasticNode], subs) -> list[StochasticNode]:
+    """The draws that stand in some programs, or in programs within."""
     inside = {inner for sub in subs for inner in sub.walk()}
-    return any(n.program in inside for n in rw.plan.baselines)
+    return [n for n in nodes if n.program in inside]
+
+
+def adds_extra(rw: Any, subs) -> bool:
+    return bool(within(rw.adding, subs))
+
+
+def exported(rw: Any, sub: Program) -> list[StochasticNode]:
+    return [n for n in rw.plan.exports.get(sub, ()) if n in rw.weighing]
 
 
 def results(rw: Any, inner: Frame, nodes, outvars, subs):
@@ -68,7 +80,8 @@ def results(rw: Any, inner: Frame, nodes, outvars, subs):
     ]
     exports = [export(rw, inner, node) for node in nodes]
     extra = jnp.float32(0) if inner.extra is None else inner.extra.astype(jnp.float32)
-    return outs, made, exports, extra
+    found = {n: inner.found.get(n, rw.nothing(n)) for n in within(rw.choosing, subs)}
+    return outs, made, exports, extra, found
 
 
 def shadow_outputs(rw: Any, subs) -> list[int]:
@@ -105,28 +118,30 @@ def scan(rw: Any, frame: Frame, eqn: Any, body: Program, args: list[Any]) -> lis
     plan, loop = rw.plan, body.loop
     assert loop is not None
     consts, init, xs = split_scan(eqn, args)
-    given = input_shadows(rw, frame, body, eqn.invars)
+    shadowed = input_shadows(rw, frame, body, eqn.invars)
     first, last = len(consts), len(consts) + len(init)
-    fixed = {i: v for i, v in given.items() if i < first}
+    fixed = {i: v for i, v in shadowed.items() if i < first}
     totals = {
-        i: jnp.asarray(v, body.invars[i].aval.dtype) for i, v in given.items() if first <= i < last
+        i: jnp.asarray(v, body.invars[i].aval.dtype)
+        for i, v in shadowed.items()
+        if first <= i < last
     }
-    scanned = {i: v for i, v in given.items() if i >= last}
-    running = plan.running.get(body, [])
+    scanned = {i: v for i, v in shadowed.items() if i >= last}
+    running = [n for n in plan.running.get(body, ()) if n in rw.weighing]
     sums = {n: zero_past(rw, n) for n in running}
     steps, scope = imports(rw, frame, body)
-    nodes = plan.exports.get(body, [])
-    has_extra = holds_baseline(rw, [body])
+    nodes = exported(rw, body)
+    has_extra = adds_extra(rw, [body])
+    given = {n: scope.given[n] for n in within(scope.given, [body])}
 
     def step(carry, x):
         carried, totals, sums = carry
-        x, scanned, steps = x
+        x, scanned, steps, given = x
         past = scope.past | {(loop, n): LogProb(s, past_axes(rw, n)) for n, s in sums.items()}
         current = scope.current | {n: LogProb(s, axes[n]) for n, s in steps.items()}
-        inner = rw.run(
-            body, [*consts, *carried, *x], fixed | totals | scanned, Scope(current, past)
-        )
-        outs, made, exports, extra = results(rw, inner, nodes, outvars, [body])
+        inside = Scope(current, past, scope.given | given, scope.witness)
+        inner = rw.run(body, [*consts, *carried, *x], fixed | totals | scanned, inside)
+        outs, made, exports, extra, found = results(rw, inner, nodes, outvars, [body])
         shadow = dict(zip(shadow_outputs(rw, [body]), made, strict=True))
         totals = {i: shadow[i - first] for i in totals}
         stacked = [v for k, v in shadow.items() if k >= len(init)]
@@ -136,15 +151,15 @@ def scan(rw: Any, frame: Frame, eqn: Any, body: Program, args: list[Any]) -> lis
             else s
             for n, s in sums.items()
         }
-        ys = (outs[len(init) :], stacked, exports, extra if has_extra else None)
+        ys = (outs[len(init) :], stacked, exports, extra if has_extra else None, found)
         return (outs[: len(init)], totals, sums), ys
 
     axes = {n: s.axes[1:] for n, s in steps.items()}
     outvars = body.outvars
-    (carried, totals, _), (ys, stacked, exports, extra) = lax.scan(
+    (carried, totals, _), (ys, stacked, exports, extra, found) = lax.scan(
         step,
         (init, totals, sums),
-        (xs, scanned, {n: s.array for n, s in steps.items()}),
+        (xs, scanned, {n: s.array for n, s in steps.items()}, given),
         length=eqn.params["length"],
         reverse=eqn.params["reverse"],
         unroll=eqn.params["unroll"],
@@ -161,6 +176,7 @@ def scan(rw: Any, frame: Frame, eqn: Any, body: Program, args: list[Any]) -> lis
         frame.scope.current[node] = LogProb(array, (axis, *inside)).keep(
             export_axes(rw, node, body.path[:-1])
         )
+    frame.found.update(found)
     if has_extra:
         rw.add_extra(frame, jnp.sum(jnp.asarray(extra)))
     return [*carried, *ys]
@@ -181,13 +197,15 @@ def imports(rw: Any, frame: Frame, body: Program):
     assert body.loop is not None
     steps, rest = {}, dict(frame.scope.current)
     for node, wish in rw.plan.imports.get(body, {}).items():
+        if node not in rw.weighing:
+            continue
         for axis, reach in wish.items():
             log_prob = frame.scope.current[node]
             if axis in log_prob.axes:
                 others = [a for a in log_prob.axes if a != axis]
                 steps[node] = log_prob.order([axis, *others]).band(axis, reach, body.loop.length)
                 del rest[node]
-    return steps, Scope(rest, frame.scope.past)
+    return steps, dataclasses.replace(frame.scope, current=rest)
 
 
 def while_loop(rw: Any, frame: Frame, eqn: Any, subs, args: list[Any]) -> list[Any]:

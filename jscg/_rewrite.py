@@ -6,8 +6,10 @@ issued anew (see `_regions`).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,9 +20,11 @@ from jax import lax
 from ._compat import bind, bind_all
 from ._costs import CostNode
 from ._expected import expected
+from ._first_order import compared_term, witness_of
 from ._fits import fitted_terms
 from ._frame import Frame, Scope
 from ._nodes import FREE, StochasticNode
+from ._pairs import Score
 from ._plan import Plan, Weight
 from ._portions import portions
 from ._primitives import MARKS, replay
@@ -33,14 +37,18 @@ from ._weights import LogProb, box
 class Rewriter:
     """Runs the program of a plan with weighted costs."""
 
-    def __init__(self, plan: Plan):
-        self.plan = plan
+    def __init__(self, plan: Plan, compare: Callable[[list[Any]], dict] | None = None):
+        self.plan, self.compare = plan, compare
         self.shadows = plan.finder.shadows
         producers = plan.finder.producers
         enumerated = {e.node for w in plan.weights.values() for e in w.enumerations}
-        wanted = plan.scored | enumerated
+        wanted = plan.scored | enumerated | plan.compared.keys()
         self.scorers = {n: Scorer(n, producers[n.program]) for n in plan.nodes if n in wanted}
-        self.scored = {n.var: n for n in plan.scored}
+        # Whose log-probs weight costs, who adds terms of its own, who chooses what to compare.
+        self.weighing = plan.scored
+        self.adding = plan.baselines.keys() | plan.compared.keys()
+        self.choosing: set[StochasticNode] = set()
+        self.node_of = {n.var: n for n in plan.scored | plan.compared.keys()}
         self.free = {n.var for n in plan.nodes if n.verdict == FREE}
         self.baselines = {
             n.program.eqns[b.position].outvars[0]: b for n, b in plan.baselines.items()
@@ -58,7 +66,9 @@ class Rewriter:
 
     def __call__(self, args: list[Any]) -> list[Any]:
         """Runs the program; its first output is the surrogate."""
-        frame = self.run(self.plan.program, args, {}, Scope({}, {}))
+        given = self.compare(args) if self.compare is not None else {}
+        scope = Scope({}, {}, given, witness_of(args) if given else None)
+        frame = self.run(self.plan.program, args, {}, scope)
         first = self.shadow(frame, self.plan.program.outvars[0])
         for term in fitted_terms(self, frame):
             self.add_extra(frame, term)
@@ -73,7 +83,7 @@ class Rewriter:
             program,
             dict(zip(program.invars, args, strict=True)) | program.consts,
             {program.invars[i]: value for i, value in shadows.items()},
-            Scope(dict(scope.current), scope.past),
+            dataclasses.replace(scope, current=dict(scope.current)),
             {},
             None,
         )
@@ -103,11 +113,17 @@ class Rewriter:
         else:
             outs = region(self, frame, index, eqn, args)
         frame.env.update(zip(eqn.outvars, outs, strict=True))
-        if name == "draw" and eqn.outvars[0] in self.scored:
-            node = self.scored[eqn.outvars[0]]
-            self.set_log_prob(frame, node, self.scorers[node].log_prob(outs[0], frame.read))
+        if name == "draw" and eqn.outvars[0] in self.node_of:
+            self.account(frame, self.node_of[eqn.outvars[0]], outs[0])
         elif name == "baseline" and eqn.outvars[0] in self.baselines:
             self.subtract_baseline(frame, self.baselines[eqn.outvars[0]])
+
+    def account(self, frame: Frame, node: StochasticNode, value: jax.Array) -> None:
+        """Does what a draw needs, once it is made."""
+        if node in self.weighing:
+            self.set_log_prob(frame, node, self.scorers[node].log_prob(value, frame.read))
+        else:
+            self.add_extra(frame, compared_term(self.scorers[node], frame, value))
 
     def set_log_prob(self, frame: Frame, node: StochasticNode, log_prob: jax.Array) -> None:
         frame.raw[node] = log_prob
@@ -186,11 +202,13 @@ class Rewriter:
         return value * factor.astype(value.dtype)
 
     def factor(self, frame: Frame, weight: Weight, shape: tuple[int, ...]) -> Any:
-        others = set(weight.others)
-        compared = [s for s in weight.scores if s not in others]
         made = [
-            frame.weight(scores, shape, axis)
-            for scores, axis in ((compared, weight.leave_one_out), (weight.others, None))
-            if scores
+            frame.weight(scores, shape, axis) for scores, axis in self.scores_of(weight) if scores
         ]
         return functools.reduce(jnp.multiply, made) if made else None
+
+    def scores_of(self, weight: Weight) -> list[tuple[Sequence[Score], int | None]]:
+        """What weights a cost, with the axis over which the others are the baseline."""
+        others = set(weight.others)
+        with_baseline = [s for s in weight.scores if s not in others]
+        return [(with_baseline, weight.leave_one_out), (weight.others, None)]

@@ -134,6 +134,20 @@ class Scorer:
         call = (self.node.rule, static, numbers, tuple(names), levels, self.node.shape, self.dtype)
         return _log_prob(call, x, *values)
 
+    def apply(self, fun: Callable[..., Any], arrays: tuple, read: Callable[[Any], Any]) -> Any:
+        """`fun(*arrays, static, **operands)` for every element that vmap has made of the draw."""
+        fixed, names, values, mapped = self._values(read)
+        static = dict(self.node.eqn.params["static"])
+
+        def each(*all_arrays):
+            operands = dict(zip(names, all_arrays[len(arrays) :], strict=True))
+            return fun(*all_arrays[: len(arrays)], static, **fixed, **operands)
+
+        for level in reversed(range(len(self.node.eqn.params["batch"]))):
+            axes = (*(0 for _ in arrays), *(0 if m[level] else None for m in mapped))
+            each = jax.vmap(each, in_axes=axes)
+        return each(*arrays, *values)
+
     def support(self, read: Callable[[Any], Any]) -> tuple[np.ndarray, list[jax.Array]]:
         """The outcomes, and the probability of each, of the draw's shape."""
         rule, static = self.node.rule, dict(self.node.eqn.params["static"])

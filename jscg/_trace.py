@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._comparisons import Comparer
 from ._errors import ArgumentError, ArgumentTypeError
 from ._intercept import explicit_draws
 from ._plan import Plan, make_plan
@@ -177,7 +178,7 @@ class Traced:
             closure = [False] * len(jaxpr.constvars)
             plan = make_plan(program, closure + self.active, self.options.choices)
             warn_if_nothing_is_drawn(plan)
-            rewriter = Rewriter(plan)
+            rewriter = Rewriter(plan, Comparer(plan) if plan.compared else None)
             held = [v for part in program.walk() for v in part.consts.values()]
             if not any(isinstance(v, jax.core.Tracer) for v in held):
                 self.plans[id(jaxpr.eqns)] = (jaxpr, rewriter)

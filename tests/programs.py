@@ -196,6 +196,36 @@ def scan_cost_in_carry():
     return fun, _running_sums(_step_cost)
 
 
+@context(0.4, -0.3)
+def scan_two_draws_in_each_step():
+    def cost(s, y):
+        return (s - 0.4) ** 2 + s * y
+
+    def fun(th, key):
+        def step(carry, k):
+            s, total = carry
+            k1, k2 = random.split(k)
+            x = random.bernoulli(k1, sigmoid(th[0]))
+            y = random.bernoulli(k2, sigmoid(th[1] + s))
+            s = s + x - 0.5 * y
+            return (s, total + cost(s, y)), None
+
+        return lax.scan(step, (0.0, 0.0), random.split(key, 2))[0][1]
+
+    def exact(th):
+        def term(z):
+            prob, s, out = 1.0, 0.0, 0.0
+            for x, y in (z[:2], z[2:]):
+                prob *= ber(sigmoid(th[0]), x) * ber(sigmoid(th[1] + s), y)
+                s = s + x - 0.5 * y
+                out += cost(s, y)
+            return prob * out
+
+        return total(term, grid(2, 2, 2, 2))
+
+    return fun, exact
+
+
 @context(0.4, -0.3, 0.8)
 def scan_cost_stacked():
     def fun(th, key):

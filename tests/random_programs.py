@@ -153,12 +153,13 @@ QUANTILES = {k: law.ppf((np.arange(NODES) + 0.5) / NODES) for k, law in NOISE.it
 #   (noise, a, b)               a continuous value, a + (0.6 + 0.2 b) * noise; once at most
 #   (unary, a), (binary, a, b)
 #   ("cond", z, a, b)           lax.cond(z > 0.5, a * a, b) on a value that may be drawn
-#   ("scan", a, b, kind, where) three draws of logit a + b * previous, by `kind`; `where` says
+#   ("scan", a, b, kind, where) three draws of logit a + b * previous, by `kind` ("two" has a
+#                               second one in each step, that depends on the first); `where` says
 #                               how the running sum leaves the loop
 # The program returns the sum of its last three values plus their product.
 
 SCAN_OUTPUTS = ("carry", "stacked", "after", "last")
-SCAN_DRAWS = ("bern", "below", "logit")
+SCAN_DRAWS = ("bern", "below", "logit", "two")
 
 
 def bounded(v):
@@ -169,7 +170,9 @@ def support(statement):
     name = statement[0]
     if name in NOISE:
         return NODES
-    return 2**SCAN_LENGTH if name == "scan" else DRAWS[name].support if name in DRAWS else 1
+    if name == "scan":
+        return (4 if statement[3] == "two" else 2) ** SCAN_LENGTH
+    return DRAWS[name].support if name in DRAWS else 1
 
 
 def weight(statement):
@@ -222,7 +225,7 @@ def sampled(statement, values, key):
 def sampled_scan(a, b, kind, where, key):
     def step(carry, k):
         x, s, cost = carry
-        x = 1.0 * DRAWS[kind].sample(k, bounded(a + b * x))
+        x = stepped(kind, k, a, a + b * x)
         s = s + x
         cost = cost + (s - 0.5) ** 2
         return (x, s, cost), (s, (s - 0.5) ** 2)
@@ -234,6 +237,14 @@ def sampled_scan(a, b, kind, where, key):
         "after": jnp.sum((sums - 0.5) ** 2),
         "last": last,
     }[where]
+
+
+def stepped(kind, key, a, logit):
+    if kind != "two":
+        return 1.0 * DRAWS[kind].sample(key, bounded(logit))
+    first, second = random.split(key)
+    x = 1.0 * DRAWS["bern"].sample(first, bounded(logit))
+    return x - 0.5 * DRAWS["bern"].sample(second, bounded(a - x))
 
 
 def expectation(program):
@@ -265,15 +276,20 @@ def enumerated(statement, values, x):
     if name == "cond":
         return jnp.where(v[0] > 0.5, v[1] ** 2, v[2]), 1.0
     if name == "scan":
-        return enumerated_scan(*v, args[-1], x)
+        return enumerated_scan(*v, *args[-2:], x)
     return computed(statement, values), 1.0
 
 
-def enumerated_scan(a, b, where, x):
+def enumerated_scan(a, b, kind, where, x):
     previous, s, cost, p = 0.0, 0.0, 0.0, 1.0
     for t in range(SCAN_LENGTH):
-        now = x // 2**t % 2
+        outcome = x // (4 if kind == "two" else 2) ** t
+        now = outcome % 2
         p = p * coin(bounded(a + b * previous))[now]
+        if kind == "two":
+            second = outcome // 2 % 2
+            p = p * coin(bounded(a - now))[second]
+            now = now - 0.5 * second
         previous, s = now, s + now
         cost = cost + (s - 0.5) ** 2
     return (s if where == "last" else cost), p

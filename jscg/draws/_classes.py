@@ -36,6 +36,37 @@ def class_log_prob(x: jax.Array, **parameter: jax.Array) -> jax.Array:
     return xlogy(1, _pick(p, x)) - xlogy(1, jnp.sum(p, axis=-1))
 
 
+def class_neighbour(
+    u: jax.Array, x: jax.Array, **parameter: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Another class j, drawn from the others in proportion to p, with its weight.
+
+    Of the pair {x, j} the derivative of E[c] takes p_x p_j (d log p_j - d log p_x) (c(j) - c(x)),
+    and the chance of it is p_x p_j / (1 - p_x) + p_j p_x / (1 - p_j).
+    """
+    if "logits" in parameter:
+        _, probs, total = _shifted_exp(at_least_float32(parameter["logits"]))
+    else:
+        probs = at_least_float32(parameter["p"])
+        total = jnp.sum(probs, axis=-1, keepdims=True)
+    classes = probs.shape[-1]
+    probs = jnp.broadcast_to(probs / total, (*x.shape, classes))
+    others = jnp.where(jnp.arange(classes) == x[..., None], 0, probs)
+    below = jnp.cumsum(others, -1)
+    rest = below[..., -1]
+    j = jnp.sum(below <= (u * rest)[..., None], -1)
+    # Rounding may leave the last class that can be drawn.
+    j = jnp.where(_chosen(others, j) > 0, j, jnp.argmax(others, -1)).astype(x.dtype)
+    rest_of_j = 1 - _chosen(probs, j)
+    both = rest + rest_of_j
+    return j, jnp.where(both > 0, rest * rest_of_j / jnp.where(both > 0, both, 1), 0)
+
+
+def _chosen(probs: jax.Array, x: jax.Array) -> jax.Array:
+    last = jnp.clip(x, 0, probs.shape[-1] - 1)[..., None]
+    return jnp.take_along_axis(probs, last, -1)[..., 0]
+
+
 def class_support(
     shape: tuple[int, ...] | None, **parameter: jax.Array
 ) -> tuple[np.ndarray, list[jax.Array]]:

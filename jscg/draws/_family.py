@@ -87,6 +87,9 @@ class Family:
         continuous: `continuous(static, dtype)`, whether the value, of that dtype, has no outcome
             of its own probability, so that it jumps where it is compared with a parameter.  By
             default, if the draw is not discrete.
+        neighbour: `neighbour(u, x, static, **operands)`, from uniform numbers u and a sample x
+            another outcome and the weight w of `estimators.Coupled`, for which
+            E[w (c(x') - c(x)) (d log p(x') - d log p(x))] = d E[c(x)] whatever c is.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Family:
     replay: Callable | None = None
     support_size: Callable[..., int | None] = unenumerable
     continuous: Callable[[Static, Any], bool] | None = None
+    neighbour: Callable | None = None
 
     @property
     def observed(self) -> bool:

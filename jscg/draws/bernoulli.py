@@ -57,6 +57,19 @@ def support_size(static: Static, **shapes: tuple[int, ...]) -> int:
     return 2
 
 
+def neighbour(
+    u: jax.Array,
+    x: jax.Array,
+    static: Static,
+    *,
+    p: ArrayLike = 0.5,
+    logits: ArrayLike | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """The other outcome; dE[c] = dp (c(1) - c(0)), and dp is p (1 - p) times that of the logits."""
+    _, (no, yes) = support(static, p=p, logits=logits)
+    return ~x, jnp.broadcast_to(no * yes, x.shape)
+
+
 register(
     Family(
         name="bernoulli",
@@ -67,5 +80,6 @@ register(
         forms={("p", "logistic"): "logits"},
         support=support,
         support_size=support_size,
+        neighbour=neighbour,
     )
 )

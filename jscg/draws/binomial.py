@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 
@@ -29,6 +30,21 @@ def log_prob(x: jax.Array, static: Static, *, n: ArrayLike, **parameter: ArrayLi
     return ways + xlogy(x, theta) + xlog1my(n - x, theta)
 
 
+def neighbour(
+    u: jax.Array, x: jax.Array, static: Static, *, n: ArrayLike, **parameter: ArrayLike
+) -> tuple[jax.Array, jax.Array]:
+    """One of the n trials turned over: dE[c(x)] = n dp E[c(y + 1) - c(y)], y of n - 1 trials."""
+    if "logits" in parameter:
+        z = at_least_float32(parameter["logits"])
+        p, q = lax.logistic(z), lax.logistic(-z)
+    else:
+        p = at_least_float32(parameter["p"])
+        q = 1 - p
+    n = jnp.floor(jnp.asarray(n, p.dtype))
+    other = jnp.where(u * n < x, x - 1, x + 1).astype(x.dtype)
+    return other, jnp.broadcast_to(n * p * q, x.shape)
+
+
 register(
     Family(
         name="binomial",
@@ -37,5 +53,6 @@ register(
         log_prob=log_prob,
         scored=("p",),
         forms={("p", "logistic"): "logits"},
+        neighbour=neighbour,
     )
 )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jscg.draws._classes import class_log_prob, class_support
+from jscg.draws._classes import class_log_prob, class_neighbour, class_support
 from jscg.draws._family import Axes, Family, Static, register, right_aligned
 
 
@@ -25,6 +25,13 @@ def log_prob(x: jax.Array, static: Static, **parameter: ArrayLike) -> jax.Array:
 def support(static: Static, **parameter: ArrayLike) -> tuple[np.ndarray, list[jax.Array]]:
     """The classes 0 to K - 1 and their probabilities."""
     return class_support(static.get("shape"), **_classes_last(static, parameter))
+
+
+def neighbour(
+    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+) -> tuple[jax.Array, jax.Array]:
+    """Another class, drawn in proportion to its probability."""
+    return class_neighbour(u, x, **_classes_last(static, parameter))
 
 
 def support_size(static: Static, **shapes: tuple[int, ...]) -> int | None:
@@ -51,5 +58,6 @@ register(
         support=support,
         operand_axes=operand_axes,
         support_size=support_size,
+        neighbour=neighbour,
     )
 )

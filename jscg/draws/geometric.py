@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jscg.draws._family import Family, Static, register
@@ -18,6 +19,18 @@ def log_prob(x: jax.Array, static: Static, **parameter: ArrayLike) -> jax.Array:
     return xlogy(1, p) + xlog1my(constant(x, p) - 1, p)
 
 
+def neighbour(
+    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+) -> tuple[jax.Array, jax.Array]:
+    """One more: dE[c(x)] = -dp E[x (c(x + 1) - c(x))] / p, as P(X > k) = (1 - p)^k."""
+    if "logits" in parameter:
+        ratio = jnp.exp(-at_least_float32(parameter["logits"]))
+    else:
+        p = at_least_float32(parameter["p"])
+        ratio = (1 - p) / p
+    return x + 1, x * ratio
+
+
 register(
     Family(
         name="geometric",
@@ -26,5 +39,6 @@ register(
         log_prob=log_prob,
         scored=("p",),
         forms={("p", "logistic"): "logits"},
+        neighbour=neighbour,
     )
 )

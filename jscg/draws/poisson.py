@@ -22,6 +22,17 @@ def log_prob(x: jax.Array, static: Static, **parameter: ArrayLike) -> jax.Array:
     return xlogy(x, lam) - lam - gammaln(x + 1)
 
 
+def neighbour(
+    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+) -> tuple[jax.Array, jax.Array]:
+    """One more: dE[c(x)] = dlam E[c(x + 1) - c(x)], and log p(x + 1) - log p(x) has log lam."""
+    if "log_lam" in parameter:
+        lam = jnp.exp(at_least_float32(parameter["log_lam"]))
+    else:
+        lam = at_least_float32(parameter["lam"])
+    return x + 1, jnp.broadcast_to(lam, x.shape)
+
+
 register(
     Family(
         name="poisson",
@@ -30,5 +41,6 @@ register(
         log_prob=log_prob,
         scored=("lam",),
         forms={("lam", "exp"): "log_lam"},
+        neighbour=neighbour,
     )
 )

@@ -3,7 +3,62 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+
+
+class Sampled(Protocol):
+    """What an estimator sees of one draw; arrays have the shape of the draw's elements.
+
+    Attributes:
+      value: the sample.
+      shape: of its independent elements.
+      rule: its family: the rules of its sampler.
+    """
+
+    value: jax.Array
+    shape: tuple[int, ...]
+    rule: Any
+
+    def log_prob(self, outcome: jax.Array) -> jax.Array:
+        """Log-probs of other outcomes, under the parameters of this draw."""
+        ...
+
+    def support(self) -> tuple[Any, list[jax.Array]]:
+        """The outcomes of one element, and the probability of each."""
+        ...
+
+    def again(self, tag: int) -> jax.Array:
+        """An independent draw, another one for every tag."""
+        ...
+
+    def uniform(self, tag: int) -> jax.Array:
+        """Independent uniform numbers, other ones for every tag."""
+        ...
+
+    def of_family(self, fun: Any, *arrays: jax.Array) -> Any:
+        """Calls `fun(*arrays, static, **operands)`, a rule of its family."""
+        ...
+
+
+class Comparison(NamedTuple):
+    """Two values of a draw at which the rest of the program is run, with the same keys.
+
+    With F(x) the cost-to-go of an element at the value x, the gradient gets
+
+    .. math:: (F(at) - F(instead_of)) sum_m coefficient_m d/dtheta log p(outcome_m; theta)
+
+    Attributes:
+      at: the one value.
+      instead_of: the other; None for the sample itself, of which no further run is needed.
+      scores: pairs (coefficient, outcome), arrays of the draw's shape.  An outcome is not looked
+        at where its coefficient is zero.
+    """
+
+    at: jax.Array
+    instead_of: jax.Array | None
+    scores: list[tuple[jax.Array, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +113,24 @@ class Estimator:
     def scores(self) -> bool:
         """Whether costs that are not enumerated are scored; else they are an error."""
         return True
+
+    @property
+    def compares(self) -> bool:
+        """Whether the rest of the program is run again at other values of the draw."""
+        return False
+
+    @property
+    def moves(self) -> Literal["all", "one", "each"]:
+        """Which elements of a draw differ in such a run, of those that reach the same costs.
+
+        All of them; one that is picked at random, with a chance in proportion to its largest
+        coefficient; or each of them, in a run of its own.
+        """
+        return "all"
+
+    def compare(self, draw: Sampled) -> list[Comparison]:
+        """Says which values of a draw are compared, where `compares`."""
+        raise NotImplementedError
 
     def check(self, node: Any) -> str | None:
         """Returns why this estimator cannot be used for a draw, or None where it can."""

@@ -1,0 +1,110 @@
+"""Terms that are right in the first derivative only, and say so in the second."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.core as jex_core
+import jax.numpy as jnp
+from jax.interpreters import ad, batching, mlir
+
+from ._errors import BiasError
+from ._frame import Frame
+from ._scores import Scorer
+
+
+class ScoreTerm(NamedTuple):
+    """Adds `sum(coefficient * d log p(outcome))` to the gradient.
+
+    Attributes:
+      coefficient: of the draw's shape, those of loops first.
+      outcome: of the draw's own, likewise.
+    """
+
+    coefficient: jax.Array
+    outcome: jax.Array
+
+
+def compared_term(scorer: Scorer, frame: Frame, value: jax.Array) -> jax.Array:
+    """A number of value zero: the terms of one draw, at one step of the loops around it."""
+    total = jnp.zeros((), scorer.dtype)
+    for coefficient, outcome in frame.scope.given[scorer.node]:
+        counts = coefficient != 0
+        here = counts.reshape(counts.shape + (1,) * (value.ndim - counts.ndim))
+        # Where nothing counts the outcome may be impossible, and have no score.
+        log_prob = scorer.log_prob(jnp.where(here, outcome, value), frame.read)
+        score = first_order(log_prob, frame.scope.witness)
+        total += jnp.sum(jnp.where(counts, coefficient, 0) * score)
+    return total
+
+
+def witness_of(args: list[Any]) -> jax.Array:
+    """A number that depends on everything that could be differentiated by."""
+    sums = [jnp.sum(x).astype(jnp.float32) for x in args if is_float(x)]
+    return functools.reduce(jnp.add, sums, jnp.float32(0))
+
+
+def is_float(x: Any) -> bool:
+    """Whether a value has derivatives."""
+    return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+
+
+def first_order(log_prob: jax.Array, witness: jax.Array) -> jax.Array:
+    """Zeros with the derivative of `log_prob`, and an error for the second derivative.
+
+    Args:
+      log_prob: any array.
+      witness: a scalar; the second derivative in anything that it depends on raises.
+    """
+    return _zero_p.bind(log_prob, witness)
+
+
+_zero_p = jex_core.Primitive("first_order")
+_one_p = jex_core.Primitive("first_order_only")
+
+
+def _constant(primitive: jex_core.Primitive, fill) -> None:
+    """Gives a primitive the rules of a function that is constant in its operands."""
+    primitive.def_impl(lambda x, _: fill(x))
+    primitive.def_abstract_eval(lambda x, _: x)
+    lowering = mlir.lower_fun(lambda x, _: fill(x), multiple_results=False)
+    mlir.register_lowering(primitive, lowering)
+
+    def batch(args, dims):
+        size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not None)
+        x, witness = args
+        at, of_witness = dims
+        x = jnp.broadcast_to(x, (size, *x.shape)) if at is None else jnp.moveaxis(x, at, 0)
+        # Its number never matters, only that it is there.
+        witness = witness if of_witness is None else jnp.sum(witness)
+        return primitive.bind(x, witness), 0
+
+    batching.primitive_batchers[primitive] = batch
+
+
+def _zero_jvp(primals, tangents):
+    out, t = _zero_p.bind(*primals), tangents[0]
+    return out, t if isinstance(t, ad.Zero) else t * _one_p.bind(*primals)
+
+
+def _one_jvp(primals, tangents):
+    if all(isinstance(t, ad.Zero) for t in tangents):
+        out = _one_p.bind(*primals)
+        return out, ad.Zero(jax.core.ShapedArray(out.shape, out.dtype).to_tangent_aval())
+    raise BiasError(
+        "jscg: a second derivative is taken of an estimator that is unbiased for the first "
+        "derivative only (one that compares values of a draw: Coupled, MeasureValued, DisARM and "
+        "the like), so it would silently be wrong.\n"
+        "What to do instead:\n"
+        "  - use estimators that are unbiased to any order: ScoreFunction, Enumerate, Pathwise or "
+        "Auto\n"
+        "  - stop the gradient of the first derivative, if the second is not wanted"
+    )
+
+
+_constant(_zero_p, jnp.zeros_like)
+_constant(_one_p, jnp.ones_like)
+ad.primitive_jvps[_zero_p] = _zero_jvp
+ad.primitive_jvps[_one_p] = _one_jvp

@@ -1,0 +1,79 @@
+"""Which elements of a draw reach the same costs, and so are moved one at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ._costs import CostNode
+from ._errors import refuse
+from ._influence import InfluenceMap
+from ._nodes import StochasticNode
+from ._pairs import Score
+from .estimators import Estimator
+
+
+@dataclasses.dataclass(frozen=True)
+class Groups:
+    """The elements of a draw, by the costs that they reach.
+
+    Attributes:
+      moves: which elements the estimator moves in one run: "all", "one" of each group, or "each".
+      mixed: the axes of the draw (loops first) along which elements reach the same costs; along
+        the others every element has its own.
+    """
+
+    moves: str
+    mixed: tuple[int, ...]
+
+
+def find_groups(
+    pairs: list[tuple[Score, CostNode]],
+    estimators: dict[StochasticNode, Estimator],
+    influence: InfluenceMap,
+) -> dict[StochasticNode, Groups]:
+    """Groups for every draw whose estimator compares values.
+
+    Raises:
+      BiasError: where the estimator cannot be used in a loop.
+    """
+    separate: dict[StochasticNode, set[int]] = {}
+    for score, cost in pairs:
+        axes = _own_axes(score, cost)
+        separate[score.node] = separate.get(score.node, axes) & axes
+    found = {}
+    for node, axes in separate.items():
+        rank = len(node.loops) + len(node.shape)
+        mixed = tuple(a for a in range(rank) if a not in axes)
+        found[node] = Groups(estimators[node].moves, mixed)
+        if found[node].moves == "all":
+            _refuse_chains(node, estimators[node], influence)
+    return found
+
+
+def _own_axes(score: Score, cost: CostNode) -> set[int]:
+    """Axes of a draw along which every element reaches its own element of a cost, or step."""
+    node, shape, taken = score.node, getattr(cost.atom, "aval", cost.atom).shape, set()
+    sizes = [*(loop.length for loop in node.loops), *node.shape]
+    found = set()
+    for axis, (b, size) in enumerate(zip(score.relation, sizes, strict=True)):
+        if size == 1:
+            found.add(axis)
+        if b is None or b[1:] != (0, 0) or b[0] in taken:
+            continue
+        taken.add(b[0])
+        if size == (shape[b[0]] if isinstance(b[0], int) else b[0].length):
+            found.add(axis)
+    return found
+
+
+def _refuse_chains(node: StochasticNode, estimator: Estimator, influence: InfluenceMap) -> None:
+    own = [v for v in node.operands().values() if hasattr(v, "aval") and not hasattr(v, "val")]
+    if any(node in influence[v] for v in own):
+        raise refuse(
+            node.what,
+            node.eqn,
+            f"{type(estimator).__name__} draws all of its elements anew, but its parameters "
+            "depend on what it drew at earlier steps of a loop, so that a second run has other "
+            "probabilities than the first.",
+            "use jscg.estimators.Coupled(), which moves one element, or ScoreFunction()",
+        )

@@ -1,0 +1,69 @@
+"""What an estimator sees of one draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ._primitives import replay, typed
+from ._scores import Scorer
+
+_OWN = 0x5C9_0000  # keys of one draw that nobody else folds in
+
+
+class Sampled:
+    """One draw of a program that is being run.
+
+    Attributes:
+      value: the sample.
+      shape: of its independent elements (without the axes of one outcome).
+      rule: its family: the rules of its sampler.
+    """
+
+    def __init__(self, scorer: Scorer, value: jax.Array, read: Callable[[Any], Any]):
+        self._scorer, self._read, self.value = scorer, read, value
+        self.shape, self.rule = scorer.node.shape, scorer.node.rule
+
+    def log_prob(self, outcome: jax.Array) -> jax.Array:
+        """Log-probs of other outcomes, under the parameters of this draw."""
+        return self._scorer.log_prob(outcome, self._read)
+
+    def support(self) -> tuple[Any, list[jax.Array]]:
+        """The outcomes of one element, and the probability of each."""
+        return self._scorer.support(self._read)
+
+    def again(self, tag: int) -> jax.Array:
+        """An independent draw, another one for every tag."""
+        eqn = self._scorer.node.eqn
+        operands = [self._read(v) for v in eqn.invars[1:]]
+        return replay(self._keys(tag), *operands, **eqn.params)
+
+    def uniform(self, tag: int) -> jax.Array:
+        """Independent uniform numbers, other ones for every tag."""
+        return self._noise(jax.random.uniform, tag)
+
+    def gumbel(self, tag: int) -> jax.Array:
+        """Independent Gumbel noise, other noise for every tag."""
+        return self._noise(jax.random.gumbel, tag)
+
+    def of_family(self, fun: Callable[..., Any], *arrays: jax.Array) -> Any:
+        """Calls `fun(*arrays, static, **operands)`, a rule of its family (see `Family`)."""
+        return self._scorer.apply(fun, arrays, self._read)
+
+    def _keys(self, tag: int) -> jax.Array:
+        keys = self._read(self._scorer.node.key)
+        fold = lambda k: jax.random.fold_in(k, _OWN + tag)  # noqa: E731
+        for _ in range(typed(keys).ndim):
+            fold = jax.vmap(fold)
+        return fold(keys)
+
+    def _noise(self, sampler: Callable[..., Any], tag: int) -> jax.Array:
+        keys = typed(self._keys(tag))
+        each = self.shape[keys.ndim :]
+        draw = lambda k: sampler(k, each, self._scorer.dtype)  # noqa: E731
+        for _ in range(keys.ndim):
+            draw = jax.vmap(draw)
+        return jnp.asarray(draw(keys))
