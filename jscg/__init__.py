@@ -12,6 +12,7 @@ from ._api import (
     surrogate,
     value_and_grad_expectation,
 )
+from ._check import Certificate, check_unbiased
 from ._errors import JscgError
 from ._sampler import sampler
 
@@ -20,8 +21,10 @@ _source_info_util.register_exclusion(str(_pathlib.Path(__file__).parent))
 
 __version__ = "0.1.0"
 __all__ = [
+    "Certificate",
     "JscgError",
     "baseline",
+    "check_unbiased",
     "estimators",
     "grad_expectation",
     "sampler",

@@ -62,7 +62,7 @@ def surrogate(
       >>> bool(abs(estimate - 3.0) < 0.2)
       True
     """
-    options = _options(argnums, has_aux, num_samples, estimators, key_argnums)
+    options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
     traces = traces_of(fun)
 
     @functools.wraps(fun)
@@ -239,7 +239,8 @@ def stop_influence(x: Any) -> Any:
     return jax.tree.map(lambda leaf: stop_influence_p.bind(jnp.asarray(leaf)), x)
 
 
-def _options(argnums, has_aux, num_samples, estimators, key_argnums) -> Options:
+def options_of(argnums, has_aux, num_samples, estimators, key_argnums) -> Options:
+    """Checks what `surrogate` was asked for."""
     if isinstance(num_samples, bool) or not hasattr(num_samples, "__index__"):
         raise ArgumentTypeError(f"jscg: num_samples must be an integer, but got {num_samples!r}.")
     if operator.index(num_samples) < 1:

@@ -1,6 +1,6 @@
 """Estimators that run the rest of the program at other values of a draw.
 
-For a draw whose estimator compares values (see `estimators.Comparison`) three things happen, for
+For a draw whose estimator compares values (see `estimators.Evaluations`) three things happen, for
 all elements of the draw at once and with no derivative but the last:
 
 1. the program is run with the draw's own sample: the estimator chooses the values to compare, and
@@ -26,12 +26,12 @@ from ._first_order import ScoreTerm, is_float
 from ._groups import Groups
 from ._nodes import StochasticNode
 from ._prober import Override, Prober
-from .estimators import Comparison
+from .estimators import Evaluations
 
 _AT_ONCE = 16  # runs that are mapped together where every element has its own
 
 
-Run = Callable[[jax.Array, jax.Array], jax.Array]  # elements moved, value -> costs-to-go
+Run = Callable[[jax.Array], list[jax.Array]]  # elements moved -> costs-to-go at every value
 
 
 class Comparer:
@@ -46,52 +46,61 @@ class Comparer:
         own, chosen = self.prober.choose(args)
         terms = {}
         for node, groups in self.plan.compared.items():
+            evaluations, noise = chosen[node]
 
-            def run(moved, value, node=node):
-                return self.prober.cost_to_go(args, {node: Override(moved, value)})[node]
+            def costs_to_go(moved, node=node, values=evaluations.values):
+                """At each of the values."""
+                return [
+                    own[node]
+                    if value is None
+                    else self.prober.cost_to_go(args, {node: Override(moved, value)})[node]
+                    for value in values
+                ]
 
-            move = functools.partial(_MOVES[groups.moves], groups, run, own[node])
-            comparisons, noise = chosen[node]
-            terms[node] = [term for each in comparisons for term in move(each, noise)]
+            weights = _MOVES[groups.moves](groups, costs_to_go, evaluations, noise)
+            terms[node] = list(map(ScoreTerm, weights, evaluations.outcomes))
         return terms
 
 
-# Which elements are moved in one run.
+# Which elements are moved in one run: each returns the weight of every outcome.
 
 
-def _all_at_once(groups: Groups, run: Run, own, each: Comparison, noise) -> list[ScoreTerm]:
-    gain = _gain(run, own, each, jnp.ones(own.shape, bool))
-    return [ScoreTerm(c * gain, x) for c, x in each.scores]
+def _all_at_once(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> list[jax.Array]:
+    return _weights(e, run(jnp.ones(noise.shape, bool)))
 
 
-def _one_of_each_group(groups: Groups, run: Run, own, each: Comparison, noise) -> list[ScoreTerm]:
+def _one_of_each(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> list[jax.Array]:
     """One element, picked by Gumbel noise with a chance in proportion to its coefficients."""
-    size = functools.reduce(jnp.maximum, [jnp.abs(c) for c, _ in each.scores])
+    size = functools.reduce(jnp.maximum, [jnp.abs(c) for row in e.coefficients for c in row])
     race = jnp.where(size > 0, jnp.log(jnp.where(size > 0, size, 1)) + noise, -jnp.inf)
     moved = _first_maximum(race, groups.mixed) & (size > 0)
     total = jnp.sum(size, groups.mixed, keepdims=True)
-    weight = jnp.where(moved, total / jnp.where(moved, size, 1), 0)
-    gain = weight * _gain(run, own, each, moved)
-    return [ScoreTerm(c * gain, x) for c, x in each.scores]
+    chance = jnp.where(moved, size, 1) / jnp.where(total > 0, total, 1)
+    return [jnp.where(moved, w / chance, 0) for w in _weights(e, run(moved))]
 
 
-def _each_in_turn(groups: Groups, run: Run, own, each: Comparison, noise) -> list[ScoreTerm]:
-    sizes = [own.shape[a] for a in groups.mixed]
+def _each_in_turn(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> list[jax.Array]:
+    sizes = [noise.shape[a] for a in groups.mixed]
     count = math.prod(sizes)
 
-    def gain_of(index):
-        moved = jnp.ones(own.shape, bool)
+    def weights_of(index):
+        moved = jnp.ones(noise.shape, bool)
         for axis, i in zip(groups.mixed, jnp.unravel_index(index, sizes), strict=True):
-            moved &= lax.broadcasted_iota(jnp.int32, own.shape, axis) == i
-        return jnp.where(moved, _gain(run, own, each, moved), 0)
+            moved &= lax.broadcasted_iota(jnp.int32, noise.shape, axis) == i
+        return [jnp.where(moved, w, 0) for w in _weights(e, run(moved))]
 
-    gain = jnp.sum(lax.map(gain_of, jnp.arange(count), batch_size=min(count, _AT_ONCE)), 0)
-    return [ScoreTerm(c * gain, x) for c, x in each.scores]
+    found = lax.map(weights_of, jnp.arange(count), batch_size=min(count, _AT_ONCE))
+    return [jnp.sum(w, 0) for w in found]
 
 
-def _gain(run: Run, own: jax.Array, each: Comparison, moved: jax.Array) -> jax.Array:
-    """By how much the costs-to-go differ where some elements are moved."""
-    return run(moved, each.at) - (own if each.instead_of is None else run(moved, each.instead_of))
+_MOVES = {"all": _all_at_once, "one": _one_of_each, "each": _each_in_turn}
+
+
+def _weights(e: Evaluations, costs_to_go: list[jax.Array]) -> list[jax.Array]:
+    """For each outcome, the sum of its coefficients times costs-to-go."""
+    columns = zip(*e.coefficients, strict=True)
+    each = [[c * q for c, q in zip(column, costs_to_go, strict=True)] for column in columns]
+    return [functools.reduce(jnp.add, products) for products in each]
 
 
 def _first_maximum(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
@@ -104,6 +113,3 @@ def _first_maximum(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     best = jnp.argmax(flat, -1, keepdims=True)
     here = lax.broadcasted_iota(best.dtype, flat.shape, flat.ndim - 1) == best
     return jnp.moveaxis(here.reshape(moved.shape), ends, axes)
-
-
-_MOVES = {"all": _all_at_once, "one": _one_of_each_group, "each": _each_in_turn}

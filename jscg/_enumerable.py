@@ -47,7 +47,7 @@ def never_enumerable(
         return "a loop or branch stands between the draw and a cost"
     if estimator.only_cheap and not _may_be_aligned(node, relation):
         return "the cost mixes several of its elements"
-    size = _support_size(node)
+    size = support_size(node)
     if size is None or size > estimator.outcomes:
         return f"its support has {size} outcomes"
     return None
@@ -83,7 +83,7 @@ def enumerable(
     elements = math.prod(n for axis, n in enumerate(shape) if axis not in aligned)
     if estimator.only_cheap and elements != 1:
         return "the cost mixes several of its elements"
-    size = _support_size(node)
+    size = support_size(node)
     assert size is not None
     if elements * math.log(size) > math.log(estimator.outcomes) + 1e-9:
         return f"{elements} elements with {size} outcomes each reach the same cost"
@@ -129,7 +129,7 @@ def _may_be_aligned(node: StochasticNode, relation: Relation) -> bool:
     return all(size == 1 or (b is not None and b[1:] == (0, 0)) for b, size in sizes)
 
 
-def _support_size(node: StochasticNode) -> int | None:
+def support_size(node: StochasticNode) -> int | None:
     """The number of outcomes of one element; None: too many."""
     return node.rule.support_size(
         dict(node.eqn.params["static"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from ._costs import CostNode
 from ._errors import refuse
@@ -47,6 +48,8 @@ def find_groups(
         found[node] = Groups(estimators[node].moves, mixed)
         if found[node].moves == "all":
             _refuse_chains(node, estimators[node], influence)
+        if found[node].moves == "each":
+            _refuse_many(node, estimators[node], mixed)
     return found
 
 
@@ -64,6 +67,20 @@ def _own_axes(score: Score, cost: CostNode) -> set[int]:
         if size == (shape[b[0]] if isinstance(b[0], int) else b[0].length):
             found.add(axis)
     return found
+
+
+def _refuse_many(node: StochasticNode, estimator: Estimator, mixed: tuple[int, ...]) -> None:
+    sizes = [*(loop.length for loop in node.loops), *node.shape]
+    runs = math.prod(sizes[axis] for axis in mixed)
+    if runs > estimator.budget:
+        raise refuse(
+            node.what,
+            node.eqn,
+            f"{type(estimator).__name__} moves every element that reaches the same cost in runs of "
+            f"their own: {runs} of them, and the budget is {estimator.budget}.",
+            "use jscg.estimators.Coupled(), which moves one of them, or ScoreFunction()",
+            f"raise {type(estimator).__name__}(budget=...)",
+        )
 
 
 def _refuse_chains(node: StochasticNode, estimator: Estimator, influence: InfluenceMap) -> None:

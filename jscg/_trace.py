@@ -106,7 +106,7 @@ class Traced:
         self.active = [
             owners[i] in for_gradient and _kind(leaves[i]) == "float" for i in self.places
         ]
-        self.keys = [i for i in self.places if (owners[i] in keys if keys else _is_key(leaves[i]))]
+        self.keys = [i for i in self.places if (owners[i] in keys if keys else is_key(leaves[i]))]
         if options.num_samples > 1 and not self.keys:
             raise ArgumentError(
                 f"jscg: num_samples={options.num_samples} needs a random key among the arguments "
@@ -192,7 +192,7 @@ class Traced:
 def split_key(key: Any, num: int) -> Any:
     """Splits a key, or every key of an array of keys, into `num`, on a new leading axis."""
     split = lambda k: jax.random.split(k, num)  # noqa: E731
-    for _ in range(jnp.ndim(key) - (0 if _is_key(key) else 1)):
+    for _ in range(jnp.ndim(key) - (0 if is_key(key) else 1)):
         split = jax.vmap(split, out_axes=1)
     return split(key)
 
@@ -230,12 +230,13 @@ def warn_if_nothing_is_drawn(plan: Plan) -> None:
 
 def _kind(leaf: Any) -> str:
     """What a dynamic leaf may be used for: "key", "float" or "other"."""
-    if _is_key(leaf):
+    if is_key(leaf):
         return "key"
     return "float" if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) else "other"
 
 
-def _is_key(leaf: Any) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Whether an argument is a typed key, or an array of them."""
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 

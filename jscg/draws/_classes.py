@@ -62,6 +62,15 @@ def class_neighbour(
     return j, jnp.where(both > 0, rest * rest_of_j / jnp.where(both > 0, both, 1), 0)
 
 
+def class_weak_derivative(x: jax.Array, **parameter: jax.Array) -> tuple[list, list, list]:
+    """dE[c] = sum over k of p_k d log p_k (c(k) - c(x)), the sample x being the negative part."""
+    classes, probs = class_support(x.shape, **parameter)
+    values = [jnp.full_like(x, k) for k in classes]
+    zero = jnp.zeros_like(probs[0])
+    rows = [[p if i == k else zero for i in range(len(probs))] for k, p in enumerate(probs)]
+    return [*values, None], values, [*rows, [-p for p in probs]]
+
+
 def _chosen(probs: jax.Array, x: jax.Array) -> jax.Array:
     last = jnp.clip(x, 0, probs.shape[-1] - 1)[..., None]
     return jnp.take_along_axis(probs, last, -1)[..., 0]

@@ -49,6 +49,13 @@ def passed_on(key: jax.Array, static: Static, **operands: jax.Array) -> jax.Arra
     return key
 
 
+def compared_with_neighbour(
+    x: jax.Array, other: jax.Array, weight: jax.Array
+) -> tuple[list, list, list]:
+    """The evaluations of w (c(x') - c(x)) (d log p(x') - d log p(x)); see `Family.neighbour`."""
+    return [other, None], [other, x], [[weight, -weight], [-weight, weight]]
+
+
 def unenumerable(static: Static, **shapes: tuple[int, ...]) -> int | None:
     """The `support_size` of a family without `support`: None."""
     return None
@@ -90,6 +97,9 @@ class Family:
         neighbour: `neighbour(u, x, static, **operands)`, from uniform numbers u and a sample x
             another outcome and the weight w of `estimators.Coupled`, for which
             E[w (c(x') - c(x)) (d log p(x') - d log p(x))] = d E[c(x)] whatever c is.
+        weak_derivative: `weak_derivative(u, x, static, **operands)`, from uniform numbers u and a
+            sample x the derivative of the law as a difference of two laws, coupled: values,
+            outcomes and coefficients as in `estimators.Evaluations`.
     """
 
     name: str
@@ -105,6 +115,7 @@ class Family:
     support_size: Callable[..., int | None] = unenumerable
     continuous: Callable[[Static, Any], bool] | None = None
     neighbour: Callable | None = None
+    weak_derivative: Callable | None = None
 
     @property
     def observed(self) -> bool:

@@ -70,6 +70,15 @@ def neighbour(
     return ~x, jnp.broadcast_to(no * yes, x.shape)
 
 
+def weak_derivative(
+    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+) -> tuple[list, list, list]:
+    """dE[c] = dp (c(1) - c(0))."""
+    _, weight = neighbour(u, x, static, **parameter)
+    no, yes = jnp.zeros_like(x), jnp.ones_like(x)
+    return [yes, no], [yes, no], [[weight, -weight], [-weight, weight]]
+
+
 register(
     Family(
         name="bernoulli",
@@ -81,5 +90,6 @@ register(
         support=support,
         support_size=support_size,
         neighbour=neighbour,
+        weak_derivative=weak_derivative,
     )
 )

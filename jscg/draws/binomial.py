@@ -8,7 +8,7 @@ from jax import lax
 from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 
-from jscg.draws._family import Family, Static, register
+from jscg.draws._family import Family, Static, compared_with_neighbour, register
 from jscg.draws._numerics import at_least_float32, constant, softplus, times, xlog1my, xlogy
 
 
@@ -45,6 +45,13 @@ def neighbour(
     return other, jnp.broadcast_to(n * p * q, x.shape)
 
 
+def weak_derivative(
+    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+) -> tuple[list, list, list]:
+    """One success and one failure of the n-th trial, the others as they are."""
+    return compared_with_neighbour(x, *neighbour(u, x, static, **parameter))
+
+
 register(
     Family(
         name="binomial",
@@ -54,5 +61,6 @@ register(
         scored=("p",),
         forms={("p", "logistic"): "logits"},
         neighbour=neighbour,
+        weak_derivative=weak_derivative,
     )
 )

@@ -7,7 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jscg.draws._classes import class_log_prob, class_neighbour, class_support
+from jscg.draws._classes import (
+    class_log_prob,
+    class_neighbour,
+    class_support,
+    class_weak_derivative,
+)
 from jscg.draws._family import Axes, Family, Static, register, right_aligned
 
 
@@ -32,6 +37,13 @@ def neighbour(
 ) -> tuple[jax.Array, jax.Array]:
     """Another class, drawn in proportion to its probability."""
     return class_neighbour(u, x, **_classes_last(static, parameter))
+
+
+def weak_derivative(
+    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+) -> tuple[list, list, list]:
+    """Every class, compared with the sample."""
+    return class_weak_derivative(x, **_classes_last(static, parameter))
 
 
 def support_size(static: Static, **shapes: tuple[int, ...]) -> int | None:
@@ -59,5 +71,6 @@ register(
         operand_axes=operand_axes,
         support_size=support_size,
         neighbour=neighbour,
+        weak_derivative=weak_derivative,
     )
 )

@@ -31,6 +31,23 @@ def neighbour(
     return x + 1, x * ratio
 
 
+def weak_derivative(
+    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+) -> tuple[list, list, list]:
+    """dE[c] = dp / p E[c(x) - c(x + y)], with another such draw y (a negative binomial law)."""
+    if "logits" in parameter:
+        z = at_least_float32(parameter["logits"])
+        log_q, ratio = -softplus(z), jnp.exp(-z)
+    else:
+        p = at_least_float32(parameter["p"])
+        log_q, ratio = jnp.log1p(-p), (1 - p) / p
+    y = jnp.ceil(jnp.log1p(-u) / log_q).astype(x.dtype)
+    more = x + jnp.maximum(y, 1)
+    weight = jnp.broadcast_to(ratio, x.shape)
+    # d log p(x + 1) - d log p(x) is -dp / (1 - p).
+    return [more, None], [x + 1, x], [[weight, -weight], [-weight, weight]]
+
+
 register(
     Family(
         name="geometric",
@@ -40,5 +57,6 @@ register(
         scored=("p",),
         forms={("p", "logistic"): "logits"},
         neighbour=neighbour,
+        weak_derivative=weak_derivative,
     )
 )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 
-from jscg.draws._family import Family, Static, register
+from jscg.draws._family import Family, Static, compared_with_neighbour, register
 from jscg.draws._numerics import at_least_float32, constant, times, xlogy
 
 
@@ -33,6 +33,13 @@ def neighbour(
     return x + 1, jnp.broadcast_to(lam, x.shape)
 
 
+def weak_derivative(
+    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+) -> tuple[list, list, list]:
+    """One more than the sample."""
+    return compared_with_neighbour(x, *neighbour(u, x, static, **parameter))
+
+
 register(
     Family(
         name="poisson",
@@ -42,5 +49,6 @@ register(
         scored=("lam",),
         forms={("lam", "exp"): "log_lam"},
         neighbour=neighbour,
+        weak_derivative=weak_derivative,
     )
 )

@@ -42,23 +42,32 @@ class Sampled(Protocol):
         ...
 
 
-class Comparison(NamedTuple):
-    """Two values of a draw at which the rest of the program is run, with the same keys.
+class Evaluations(NamedTuple):
+    """Values of a draw at which the rest of the program is run, all with the same keys.
 
-    With F(x) the cost-to-go of an element at the value x, the gradient gets
+    With F(x) the cost-to-go of an element of the draw at the value x, the gradient gets
 
-    .. math:: (F(at) - F(instead_of)) sum_m coefficient_m d/dtheta log p(outcome_m; theta)
+    .. math:: sum_m d/dtheta log p(outcome_m; theta) sum_r coefficient_rm F(value_r)
 
     Attributes:
-      at: the one value.
-      instead_of: the other; None for the sample itself, of which no further run is needed.
-      scores: pairs (coefficient, outcome), arrays of the draw's shape.  An outcome is not looked
-        at where its coefficient is zero.
+      values: arrays as the draw has drawn one; None for its own sample, which costs no run.
+      outcomes: arrays of the same kind.
+      coefficients: for every value, and for every outcome, an array of the draw's shape.  An
+        outcome is not looked at where its coefficients are zero.
     """
 
-    at: jax.Array
-    instead_of: jax.Array | None
-    scores: list[tuple[jax.Array, jax.Array]]
+    values: list[jax.Array | None]
+    outcomes: list[jax.Array]
+    coefficients: list[list[jax.Array]]
+
+
+def difference(
+    at: jax.Array, instead_of: jax.Array | None, scores: list[tuple[jax.Array, jax.Array]]
+) -> Evaluations:
+    """`(F(at) - F(instead_of)) * sum(coefficient * d log p(outcome))`."""
+    weights = [c for c, _ in scores]
+    opposite = [-c for c in weights]
+    return Evaluations([at, instead_of], [x for _, x in scores], [weights, opposite])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +137,13 @@ class Estimator:
         """
         return "all"
 
-    def compare(self, draw: Sampled) -> list[Comparison]:
-        """Says which values of a draw are compared, where `compares`."""
+    @property
+    def budget(self) -> int:
+        """How many elements have runs of their own at most, where each is moved in turn."""
+        return 1024
+
+    def compare(self, draw: Sampled) -> Evaluations:
+        """Says which values of a draw are compared, and how, where `compares`."""
         raise NotImplementedError
 
     def check(self, node: Any) -> str | None:

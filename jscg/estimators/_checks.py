@@ -6,10 +6,17 @@ from typing import Any
 
 
 def why_not_rerun(node: Any) -> str | None:
-    """Why a draw cannot be set to other values in another run, or None."""
+    """Why there are no random numbers for other values of a draw, or None."""
     if node.key is None:
         return (
-            "it is made by the program out of noise, so that there is no key of its own to draw "
-            "other values with (draw it with jax.random instead)"
+            "the program makes it out of noise, so that there is no key to choose other values "
+            "with; draw it with jax.random instead"
         )
     return None
+
+
+def why_not_redrawn(node: Any) -> str | None:
+    """Why a draw cannot be drawn a second time, or None."""
+    if node.rule.observed:
+        return "jscg is handed its value, and cannot draw another one"
+    return why_not_rerun(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from ._base import Comparison, Estimator, Sampled
+from ._base import Estimator, Evaluations, Sampled, difference
 from ._checks import why_not_rerun
 
 
@@ -48,10 +48,10 @@ class Coupled(Estimator):
         """One of those that reach the same costs."""
         return "one"
 
-    def compare(self, draw: Sampled) -> list[Comparison]:
+    def compare(self, draw: Sampled) -> Evaluations:
         """The sample and its neighbour."""
         other, weight = draw.of_family(draw.rule.neighbour, draw.uniform(0), draw.value)
-        return [Comparison(other, None, [(weight, other), (-weight, draw.value)])]
+        return difference(other, None, [(weight, other), (-weight, draw.value)])
 
     def check(self, node: Any) -> str | None:
         """Needs a neighbouring outcome, and a key to pick one by."""
