@@ -26,7 +26,8 @@ class Certificate:
     """What `check_unbiased` found; pytrees with a leaf for each of the arguments' leaves.
 
     Attributes:
-      estimate: the mean gradient, or its component along one random direction a leaf.
+      estimate: the mean gradient, or its components along two directions for each leaf: the sum
+        of its elements, and their sum with random signs.
       reference: what it should be.
       z: the difference in standard errors, elementwise.
       method: how the reference was found: "enumeration" of all outcomes, or "differences" of
@@ -82,8 +83,9 @@ def check_unbiased(
 
     The reference is exact where all draws have small finite supports: the sum over all joint
     outcomes, each weighted with its probability.  Otherwise the expectation is differentiated by
-    central differences along one random direction a leaf, both sides with the same keys (common
+    central differences along two directions for each leaf, both sides with the same keys (common
     random numbers), at two step sizes, so that the error is of fourth order in the step.
+    Differences see through `jax.lax.stop_gradient`; enumeration respects it, as gradients do.
 
     Args:
       fun: see `surrogate`.
@@ -188,27 +190,32 @@ def _exact_gradient(fun: Callable, options: Any, at: Callable, known: list[jax.A
 
 
 def _along_directions(cost: Callable, estimate: Callable, known: list, step: float) -> Callable:
-    """Makes a function of keys: estimates along a direction for each leaf, and differences."""
+    """Makes a function of keys: estimates along two directions for each leaf, and differences."""
     rng = np.random.default_rng(0)
-    directions = [rng.normal(size=x.shape) for x in known]
-    directions = [d / np.sqrt(np.mean(d**2)) for d in directions]
+    # One in which errors of one sign add up, and one that has no such preference.
+    directions = [np.stack([np.ones(x.shape), rng.choice([-1, 1], x.shape)]) for x in known]
     sizes = [max(1.0, float(jnp.sqrt(jnp.mean(x**2)))) for x in known]
 
-    def slope(i: int, keys: list[jax.Array], h: float) -> jax.Array:
-        def moved(by: float) -> list[jax.Array]:
-            return [x + (by * d).astype(x.dtype) if i == j else x for j, (x, d) in pairs]
+    def slopes(i: int, keys: list[jax.Array]) -> jax.Array:
+        def difference(direction: jax.Array, h: float) -> jax.Array:
+            def at(by: float) -> jax.Array:
+                there = known[i] + (by * direction).astype(known[i].dtype)
+                return cost([*known[:i], there, *known[i + 1 :]], keys)
 
-        return (cost(moved(h), keys) - cost(moved(-h), keys)) / (2 * h)
+            return (at(h) - at(-h)) / (2 * h)
 
-    pairs = list(enumerate(zip(known, directions, strict=True)))
+        def slope(direction: jax.Array) -> jax.Array:
+            h = step * sizes[i]
+            return (4 * difference(direction, h / 2) - difference(direction, h)) / 3
 
-    def pair(keys):
-        along = [jnp.sum(g * d) for g, d in zip(estimate(keys), directions, strict=True)]
-        slopes = [
-            (4 * slope(i, keys, step * size / 2) - slope(i, keys, step * size)) / 3
-            for i, size in enumerate(sizes)
+        return jax.vmap(slope)(jnp.asarray(directions[i]))
+
+    def pair(keys: list[jax.Array]):
+        along = [
+            jnp.tensordot(d.astype(g.dtype), g, g.ndim)
+            for d, g in zip(directions, estimate(keys), strict=True)
         ]
-        return along, slopes
+        return along, [slopes(i, keys) for i in range(len(known))]
 
     return pair
 

@@ -47,6 +47,7 @@ class Prober(Rewriter):
 
     def __init__(self, plan: Any):
         super().__init__(plan)
+        self.node_of = {n.var: n for n in plan.compared}
         self.weighing = set(plan.compared)
         self.adding = set()
 

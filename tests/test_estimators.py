@@ -1,0 +1,318 @@
+"""Contracts that every estimator keeps, with every family that it takes and in every context."""
+
+import contextlib
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax, random
+from jax.nn import sigmoid
+from jax.scipy.special import gammaln
+from oracle import BOUND, assert_case, refuses, samples, z_of
+from programs import CONTEXTS, DISCRETE, LAYOUTS
+
+import jscg
+from jscg import estimators as every
+from jscg.draws import FAMILIES
+
+KEY = random.key(20221029)
+ESTIMATORS = {
+    "ARM": every.ARM(),
+    "ARMS": every.ARMS(samples=3),
+    "Auto": every.Auto(),
+    "Coupled": every.Coupled(),
+    "DisARM": every.DisARM(),
+    "Enumerate": every.Enumerate(),
+    "LeaveOneOut": every.LeaveOneOut(samples=3),
+    "MeasureValued": every.MeasureValued(),
+    "Pathwise": every.Pathwise(),
+    "ScoreFunction": every.ScoreFunction(),
+    "UnorderedSet": every.UnorderedSet(samples=2),
+}
+COMPARING = {name: e for name, e in ESTIMATORS.items() if e.compares}
+CASES = {case.name: case for case in CONTEXTS + LAYOUTS + DISCRETE}
+
+
+def usable(case, estimators):
+    """Those that do not decline this program."""
+
+    def declines(estimator):
+        run = jscg.grad_expectation(case.fun, estimators=estimator)
+        return refuses(case, run, KEY)
+
+    return {name: e for name, e in estimators.items() if not declines(e)}
+
+
+def test_every_estimator_is_among_them():
+    classes = {name for name in every.__all__ if isinstance(getattr(every, name), type)}
+    known = {n for n in classes if issubclass(getattr(every, n), every.Estimator)}
+    assert known - {"Estimator"} == ESTIMATORS.keys()
+
+
+# Which estimators take which family; the score function takes all.
+TAKEN = {
+    "bernoulli_with_a_shape": COMPARING.keys(),
+    "bernoulli_mode_high": COMPARING.keys(),
+    "categorical_axis_0": {"Coupled", "LeaveOneOut", "MeasureValued", "UnorderedSet"},
+    "categorical_batch": {"Coupled", "LeaveOneOut", "MeasureValued", "UnorderedSet"},
+    "choice_of_an_index": {"LeaveOneOut", "UnorderedSet"},
+    "poisson_rates": {"Coupled", "LeaveOneOut", "MeasureValued"},
+    "geometric": {"Coupled", "LeaveOneOut", "MeasureValued"},
+    "binomial_vector": {"Coupled", "LeaveOneOut", "MeasureValued"},
+    "multinomial_of_softmax": {"LeaveOneOut"},
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_unbiased_for_every_family(name):
+    case = dataclasses.replace(CASES[name], order=1)
+    found = usable(case, COMPARING)
+    assert found.keys() == set(TAKEN[name])
+    assert_case(case, KEY, found)
+
+
+# A draw in a chain, costs in the carry and stacked, branches, batches, draws behind draws.
+ONE_OF_A_KIND = {n: ESTIMATORS[n] for n in ["Coupled", "LeaveOneOut", "MeasureValued"]}
+PLACES = [
+    "draw_feeding_draw_feeding_draw",
+    "scan_cost_in_carry",
+    "scan_final_state_only",
+    "scan_markov_chain",
+    "scan_two_draws_in_each_step",
+    "scan_nested",
+    "cond_with_a_cost_afterwards",
+    "batch_of_examples",
+]
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_unbiased_wherever_a_draw_stands(name):
+    case = dataclasses.replace(CASES[name], order=1)
+    found = usable(case, COMPARING if name == "batch_of_examples" else ONE_OF_A_KIND)
+    assert found.keys() >= {"Coupled", "MeasureValued"}
+    assert_case(case, KEY, found)
+
+
+MORE_PLACES = [
+    "vmap_over_a_whole_program",
+    "scan_cost_stacked",
+    "scan_draws_mixed_after_the_loop",
+    "scan_cost_accumulated_backwards",
+    "scan_reversed",
+    "scan_key_in_carry",
+    "cond_on_a_draw",
+    "switch_on_a_draw",
+    "cond_inside_scan",
+    "checkpoint_inside_scan",
+    "custom_jvp_around_costs",
+    "grad_inside",
+    "normal_then_bernoulli",
+    "bernoulli_then_normal",
+    "drawn_index_gathers_parameters",
+]
+
+
+@pytest.mark.parametrize("name", MORE_PLACES)
+def test_coupled_wherever_a_draw_stands(name):
+    case = dataclasses.replace(CASES[name], order=1)
+    assert_case(case, KEY, {"coupled": every.Coupled()})
+
+
+def several(th, key):
+    """Draws of several families, one behind the other, in a batch."""
+    k1, k2, k3 = random.split(key, 3)
+    x = random.bernoulli(k1, sigmoid(th[0]), (4, 2))
+    n = random.poisson(k2, jnp.exp(th[1] * jnp.sum(x, -1)))
+    y = th[0] * random.normal(k3, (4,)) + n
+    return jnp.mean(jnp.sqrt(1 + n) + jnp.prod(1.0 + x, -1) + y * x[:, 0])
+
+
+def exact_of_several(th):
+    out, counts = 0.0, jnp.arange(60)
+    for a in (0, 1):
+        for b in (0, 1):
+            p = jnp.prod(jnp.where(np.array([a, b]) == 1, sigmoid(th[0]), sigmoid(-th[0])))
+            rate = jnp.exp(th[1] * (a + b))
+            chances = jnp.exp(counts * jnp.log(rate) - rate - gammaln(counts + 1.0))
+            out += p * (jnp.sum(chances * jnp.sqrt(1.0 + counts)) + (1 + a) * (1 + b) + rate * a)
+    return out
+
+
+TH = jnp.array([0.4, -0.6])
+
+
+@pytest.mark.parametrize(
+    "x, n",
+    [("Coupled", "MeasureValued"), ("DisARM", "Coupled"), ("Enumerate", "LeaveOneOut")]
+    + [("ScoreFunction", "Coupled"), ("ARMS", "ScoreFunction")],
+)
+def test_estimators_mix_in_one_program(x, n):
+    choice = {"x": ESTIMATORS[x], "n": ESTIMATORS[n]}
+    if x == "Enumerate":
+        with pytest.raises(jscg.JscgError, match="another draw that needs a score"):
+            jscg.grad_expectation(several, estimators=choice)(TH, KEY)
+        choice["x"] = every.Auto()
+    gradient = jscg.grad_expectation(several, estimators=choice)
+    found = samples(lambda key: gradient(TH, key), KEY, 20_000)
+    assert np.all(np.abs(z_of(found, jax.grad(exact_of_several)(TH))) < BOUND)
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATORS.keys() - {"Pathwise"}))
+def test_jit_vmap_samples_and_dtypes(name):
+    def cost(p, key):
+        x = random.bernoulli(key, sigmoid(p["logits"]))
+        return p["scale"] * jnp.prod(1.0 + x).astype(p["scale"].dtype)
+
+    p = {"logits": jnp.array([0.3, -0.2, 1.0]), "scale": jnp.bfloat16(2.0)}
+    gradient = jscg.grad_expectation(cost, estimators=ESTIMATORS[name])
+    many = jscg.grad_expectation(cost, estimators=ESTIMATORS[name], num_samples=5)
+    keys = random.split(KEY, 3)
+
+    @jax.jit
+    def everywhere(p):
+        mapped = jax.vmap(gradient, (None, 0))(p, keys)
+        scanned = lax.scan(lambda c, k: (c, gradient(p, k)), None, keys)[1]
+        return gradient(p, keys[1]), mapped, scanned, many(p, KEY)
+
+    one, mapped, scanned, averaged = everywhere(p)
+    for found in (one, averaged):
+        assert jax.tree.map(jax.typeof, found) == jax.tree.map(jax.typeof, p)
+        assert jax.tree.all(jax.tree.map(lambda g: jnp.all(jnp.isfinite(g)), found))
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2, atol=1e-5)  # noqa: E731
+    jax.tree.map(lambda m, g: close(m[1], g), mapped, one)
+    jax.tree.map(close, scanned, mapped)
+
+
+EDGES = {
+    "bernoulli": lambda th, k: random.bernoulli(k, sigmoid(th)),
+    "bernoulli of p": lambda th, k: random.bernoulli(k, jnp.clip(th, 0, 1)),
+    "categorical": lambda th, k: random.categorical(k, jnp.stack([th, -th, 0 * th], -1)),
+    "poisson": lambda th, k: random.poisson(k, jnp.maximum(th, 0)),
+    "binomial": lambda th, k: random.binomial(k, 3.0, sigmoid(th)),
+    "geometric": lambda th, k: random.geometric(k, jnp.clip(th, 1e-4, 1)),
+}
+
+
+@pytest.mark.parametrize("family", EDGES)
+def test_no_nan_at_the_edge_of_the_support(family):
+    th = jnp.array([-200.0, 0.0, 1.0, 90.0])
+    draw = EDGES[family]
+
+    def cost(th, key):
+        return jnp.sum(jnp.tanh(jnp.cumsum(draw(th, key) * 1.0)))
+
+    gradients = {}
+    for name, estimator in COMPARING.items():
+        gradient = jscg.grad_expectation(cost, estimators=estimator)
+        with contextlib.suppress(jscg.JscgError):
+            jax.eval_shape(gradient, th, KEY)
+            gradients[name] = gradient
+    assert "Coupled" in gradients
+    found = samples(lambda k: {n: g(th, k) for n, g in gradients.items()}, KEY, 20)
+    for name, each in found.items():
+        assert np.all(np.isfinite(each)), (name, each)
+
+
+@pytest.mark.parametrize("name", COMPARING)
+def test_a_second_derivative_is_refused(name):
+    def cost(th, key):
+        return jnp.prod(1.0 + th[1] * random.bernoulli(key, sigmoid(th[0]), (2,)))
+
+    s = jscg.surrogate(cost, estimators=COMPARING[name])
+    # What the last one cannot see is as wrong: the cost depends on th[1], the draw does not.
+    seconds = [jax.hessian(s), jax.jacrev(jax.grad(s)), jax.jacfwd(jax.jacfwd(s))]
+    seconds.append(jax.jacfwd(lambda b, key: jax.grad(s)(jnp.stack([TH[0], b[0]]), key)[0]))
+    for second in seconds:
+        with pytest.raises(jscg.JscgError, match="first derivative only"):
+            jax.eval_shape(second, TH, KEY)
+
+
+# The rules of families that estimators are made of, summed over outcomes.
+
+RULES = {
+    "bernoulli": ({"p": 0.3}, 2),
+    "categorical": ({"logits": np.array([0.5, -0.3, 0.1, -2.0])}, 4),
+    "poisson": ({"lam": 1.7}, 30),
+    "binomial": ({"n": 4.0, "p": 0.3}, 5),
+    "geometric": ({"p": 0.35}, 80),
+}
+WITH_RULES = {n for n, f in FAMILIES.items() if f.neighbour or f.weak_derivative}
+
+
+@pytest.mark.parametrize("rule", ["neighbour", "weak_derivative"])
+@pytest.mark.parametrize("family", sorted(WITH_RULES))
+def test_rules_of_families_are_exact_for_any_cost(family, rule):
+    """Averaged over the outcomes and over the noise of the rule, for a cost that is not smooth."""
+    operands, count = RULES[family]
+    with jax.enable_x64(True):
+        operands = {k: jnp.asarray(v, jnp.float64) for k, v in operands.items()}
+        known = FAMILIES[family]
+        x = jnp.arange(count) + (family == "geometric")
+        x = x.astype(bool) if family == "bernoulli" else x
+        cost = lambda x: jnp.sin(5.0 * x) + x  # noqa: E731
+        moving = "logits" if family == "categorical" else known.scored[0]
+
+        def log_prob(x, value):
+            return known.log_prob(x, {}, **{**operands, moving: value})
+
+        score = jax.jacfwd(log_prob, argnums=1)
+        value = operands[moving]
+        probs = jnp.exp(log_prob(x, value))
+        exact = jax.grad(lambda v: jnp.sum(jnp.exp(log_prob(x, v)) * cost(x)))(value)
+        grid = (jnp.arange(2_000) + 0.5) / 2_000
+
+        def found(u):
+            made = getattr(known, rule)(jnp.full(x.shape, u), x, {}, **operands)
+            if rule == "neighbour":
+                other, weight = made
+                values, outcomes, rows = [other, None], [other, x], [[weight, -weight]]
+                rows.append([-weight, weight])
+            else:
+                values, outcomes, rows = made
+            total = 0.0
+            for v, row in zip(values, rows, strict=True):
+                for outcome, coefficient in zip(outcomes, row, strict=True):
+                    counts = probs * coefficient * cost(x if v is None else v)
+                    total += jnp.tensordot(counts, score(outcome, value), 1)
+            return total
+
+        np.testing.assert_allclose(jnp.mean(jax.vmap(found)(grid), 0), exact, rtol=2e-3, atol=2e-3)
+
+
+# Variances.
+
+
+def walk(steps):
+    def fun(p, key):
+        def step(x, k):
+            return x + jnp.where(random.bernoulli(k, jnp.exp(-x / p)), 1.0, -1.0), None
+
+        return lax.scan(step, 0.0, random.split(key, steps))[0] ** 2
+
+    return fun
+
+
+def test_coupled_on_the_random_walk_of_stochastic_triples():
+    """50 steps, E[X^2] at p = 100; the published estimator has a standard deviation of 4.34."""
+    gradient = jscg.grad_expectation(walk(50), estimators=every.Coupled())
+    found = samples(lambda k: gradient(100.0, k), KEY, 20_000)
+    assert abs(z_of(found, 7.5582)) < BOUND
+    assert found.std() < 4.6
+
+
+def test_order_of_variances_of_antithetic_estimators():
+    """E[(x - 0.499)^2] summed before it is squared: ARMS < DisARM < ARM < score function."""
+
+    def cost(th, key):
+        x = random.bernoulli(key, sigmoid(th), (6,))
+        return (jnp.sum(x) - 2.5) ** 2
+
+    spread = {}
+    for name, e in {"Score": every.ScoreFunction(None), **COMPARING}.items():
+        gradient = jscg.grad_expectation(cost, estimators=e)
+        spread[name] = samples(lambda k, g=gradient: g(0.7, k), KEY, 20_000).std()
+    order = ["ARMS", "DisARM", "ARM", "Score"]
+    assert sorted(order, key=spread.get) == order, spread
+    assert spread["LeaveOneOut"] < spread["Score"]
