@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -62,14 +63,17 @@ def surrogate(
       >>> bool(abs(estimate - 3.0) < 0.2)
       True
     """
-    options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
+    return _surrogate(fun, options_of(argnums, has_aux, num_samples, estimators, key_argnums))
+
+
+def _surrogate(fun: Callable, options: Options) -> Callable:
     traces = traces_of(fun)
 
     @functools.wraps(fun)
     def surrogate_fun(*args, **kwargs):
         rewriter, inputs, tree = trace(fun, options, args, kwargs, traces)
         cost, aux = jax.tree.unflatten(tree, rewriter([jnp.asarray(x) for x in inputs]))
-        return (cost, aux) if has_aux else cost
+        return (cost, aux) if options.has_aux else cost
 
     return surrogate_fun
 
@@ -110,14 +114,8 @@ def value_and_grad_expectation(
       >>> jscg.value_and_grad_expectation(f)(0.25, jax.random.key(0))
       (Array(0.5, dtype=float32), Array(2., dtype=float32, weak_type=True))
     """
-    weighted = surrogate(
-        fun,
-        argnums,
-        has_aux,
-        num_samples=num_samples,
-        estimators=estimators,
-        key_argnums=key_argnums,
-    )
+    options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
+    weighted = _surrogate(fun, dataclasses.replace(options, first_order=True))
     return functools.wraps(fun)(jax.value_and_grad(weighted, argnums, has_aux))
 
 

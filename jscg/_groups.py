@@ -37,20 +37,24 @@ def find_groups(
     Raises:
       BiasError: where the estimator cannot be used in a loop.
     """
-    separate: dict[StochasticNode, set[int]] = {}
+    by_node: dict[StochasticNode, list[tuple[Score, CostNode]]] = {}
     for score, cost in pairs:
-        axes = _own_axes(score, cost)
-        separate[score.node] = separate.get(score.node, axes) & axes
+        by_node.setdefault(score.node, []).append((score, cost))
     found = {}
-    for node, axes in separate.items():
-        rank = len(node.loops) + len(node.shape)
-        mixed = tuple(a for a in range(rank) if a not in axes)
+    for node, scored in by_node.items():
+        mixed = group_axes(node, scored)
         found[node] = Groups(estimators[node].moves, mixed)
         if found[node].moves == "all":
             _refuse_chains(node, estimators[node], influence)
         if found[node].moves == "each":
             _refuse_many(node, estimators[node], mixed)
     return found
+
+
+def group_axes(node: StochasticNode, scored: list[tuple[Score, CostNode]]) -> tuple[int, ...]:
+    """The axes of a draw (loops first) along which elements reach the same costs."""
+    own = set.intersection(*(_own_axes(score, cost) for score, cost in scored))
+    return tuple(a for a in range(len(node.loops) + len(node.shape)) if a not in own)
 
 
 def _own_axes(score: Score, cost: CostNode) -> set[int]:

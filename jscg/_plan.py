@@ -24,6 +24,7 @@ from ._mend import mend
 from ._nodes import PATHWISE, SCORED, StochasticNode, check_bounds, find_nodes, name_draws
 from ._pairs import Pair, Pairs, Score
 from ._program import Program
+from ._rerun import compare_cheap, compare_without_baseline
 from .estimators import Auto, Estimator
 
 
@@ -78,8 +79,17 @@ def _distinct_scores(weights: dict[CostNode, Weight]) -> dict[Score, None]:
 Choices = Estimator | Mapping[str, Estimator] | None
 
 
-def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> Plan:
-    """Finds the draws and costs of a program and chooses how each is estimated."""
+def make_plan(
+    program: Program, active_inputs: list[bool], choices: Choices, first_order: bool = False
+) -> Plan:
+    """Finds the draws and costs of a program and chooses how each is estimated.
+
+    Args:
+      program: the program; jumps are taken out of it in place.
+      active_inputs: for each of its inputs, whether the gradient is for it.
+      choices: the estimators that the user has chosen.
+      first_order: whether nothing but the first derivative is wanted.
+    """
     names = name_draws(program)
     chosen = _by_name(program, names, choices)
     allowed = isinstance(choices, Estimator) and choices.allows_jumps
@@ -100,11 +110,16 @@ def make_plan(program: Program, active_inputs: list[bool], choices: Choices) -> 
     scored = list({s.node: None for s in _distinct_scores(weights)})
     baselines = find_baselines(program, scored, influence)
     Scales(finder, baselines).run(program)
+    if first_order:
+        compare_cheap(program, weights, estimators, baselines)
+        scored = list({s.node: None for s in _distinct_scores(weights)})
     fitted = find_fitted(finder, pairs, weights, scored)
     others = baselines.keys() | fitted.keys()
     axes: dict[tuple[int, ...], dict[Score, frozenset[int]]] = {}
     for cost, weight in weights.items():
         _choose_axis(cost, weight, estimators, others, axes)
+    if first_order:
+        compare_without_baseline(program, weights, estimators, others)
     compared = find_groups(
         [(s, cost) for cost, w in weights.items() for s in w.compared], estimators, influence
     )

@@ -56,7 +56,7 @@ def _live(rw: Any, program: Program) -> list[Unit]:
         held = unit.index in program.subs and unit.anew
         if (
             not needed.isdisjoint(eqn.outvars)
-            or eqn.effects
+            or (eqn.effects and rw.keeps_effects)
             or held
             or eqn.outvars[0] in rw.baselines
         ):

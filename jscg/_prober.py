@@ -45,6 +45,8 @@ class Given(NamedTuple):
 class Prober(Rewriter):
     """The rewrite of a program for the draws whose estimators compare values."""
 
+    keeps_effects = False
+
     def __init__(self, plan: Any):
         super().__init__(plan)
         self.node_of = {n.var: n for n in plan.compared}

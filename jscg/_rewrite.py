@@ -35,7 +35,13 @@ from ._weights import LogProb, box
 
 
 class Rewriter:
-    """Runs the program of a plan with weighted costs."""
+    """Runs the program of a plan with weighted costs.
+
+    Attributes:
+      keeps_effects: whether what is done for its effects alone, such as printing, is done.
+    """
+
+    keeps_effects = True
 
     def __init__(self, plan: Plan, compare: Callable[[list[Any]], dict] | None = None):
         self.plan, self.compare = plan, compare

@@ -32,6 +32,7 @@ class Options:
       num_samples: how many samples are averaged.
       key_argnums: positions of the key arguments; empty: all typed keys.
       estimators: one estimator, or (name, estimator) pairs, or None.
+      first_order: whether the first derivative is taken at once, and no other.
     """
 
     argnums: tuple[int, ...]
@@ -39,6 +40,7 @@ class Options:
     num_samples: int
     key_argnums: tuple[int, ...]
     estimators: Any
+    first_order: bool = False
 
     @property
     def choices(self) -> Estimator | Mapping[str, Estimator] | None:
@@ -176,7 +178,8 @@ class Traced:
         if found is None:
             program = build(closed)
             closure = [False] * len(jaxpr.constvars)
-            plan = make_plan(program, closure + self.active, self.options.choices)
+            active, options = closure + self.active, self.options
+            plan = make_plan(program, active, options.choices, options.first_order)
             warn_if_nothing_is_drawn(plan)
             rewriter = Rewriter(plan, Comparer(plan) if plan.compared else None)
             held = [v for part in program.walk() for v in part.consts.values()]

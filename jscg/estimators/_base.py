@@ -129,6 +129,11 @@ class Estimator:
         return False
 
     @property
+    def may_compare(self) -> bool:
+        """Whether that may be done in place of scoring, if only first derivatives are wanted."""
+        return False
+
+    @property
     def moves(self) -> Literal["all", "one", "each"]:
         """Which elements of a draw differ in such a run, of those that reach the same costs.
 

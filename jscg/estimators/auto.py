@@ -21,6 +21,8 @@ class Auto(Estimator):
     Attributes:
       max_outcomes: the largest support that is enumerated.
       fits: whether baselines are fitted.
+      compares_draws: whether the program may be run again at other values of a draw, where only the
+        first derivative is taken (`grad_expectation`, `value_and_grad_expectation`).
       upstream: whether fitted baselines are predicted also from costs that a draw does not
         influence.  That lowers the variance in deep models whose terms cancel, such as a bound
         with a well-trained posterior (in `benchmarks/nvil.py`, after 300 steps, 5 times in
@@ -39,6 +41,7 @@ class Auto(Estimator):
 
     max_outcomes: int = 16
     fits: bool = True
+    compares_draws: bool = True
     upstream: bool = False
 
     @property
@@ -55,6 +58,11 @@ class Auto(Estimator):
     def uses_upstream(self) -> bool:
         """As asked for."""
         return self.upstream
+
+    @property
+    def may_compare(self) -> bool:
+        """As asked for."""
+        return self.compares_draws
 
     @property
     def outcomes(self) -> int:

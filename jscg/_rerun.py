@@ -1,0 +1,125 @@
+"""Which draws of the default estimator are compared at other values, rather than scored.
+
+Where only the first derivative is wanted, a draw may be estimated by running the program again
+(see `_comparisons`).  That pays in two cases: the program is so small that every element of the
+draw can have runs of its own, or there is nothing that a score could be compared with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from ._costs import CostNode
+from ._enumerable import support_size
+from ._groups import group_axes
+from ._nodes import StochasticNode
+from ._pairs import Score
+from ._program import Literal, Program
+from .estimators import Coupled, Estimator, MeasureValued
+
+MOST_RUNS = 512
+MOST_WORK = 2**21  # scalar operations of all runs together
+RANDOM_NUMBER = 4  # scalar operations: most runs share it
+SILENT = {"debug_callback", "debug_print"}  # whose effects are left out when run again
+
+
+def compare_cheap(
+    program: Program,
+    weights: dict[CostNode, Any],
+    estimators: dict[StochasticNode, Estimator],
+    kept: Iterable[StochasticNode],
+) -> None:
+    """Gives elements of draws runs of their own where all of these cost little.
+
+    Args:
+      program: the program.
+      weights: of its costs; changed in place.
+      estimators: of its draws; changed in place.
+      kept: draws that stay as they are.
+    """
+    pairs = _pairs_of(weights, estimators, kept)
+    if not pairs or has_effects(program):
+        return
+    work = work_of(program)
+    chosen = MeasureValued()
+    for node, scored in pairs.items():
+        if chosen.check(node) is not None or node.loops:
+            continue
+        sizes = [node.shape[axis] for axis in group_axes(node, scored)]
+        runs = math.prod(sizes) * (support_size(node) or 2)
+        if runs <= MOST_RUNS and runs * work <= MOST_WORK:
+            _switch(node, chosen, weights, estimators)
+
+
+def compare_without_baseline(
+    program: Program,
+    weights: dict[CostNode, Any],
+    estimators: dict[StochasticNode, Estimator],
+    kept: Iterable[StochasticNode],
+) -> None:
+    """Moves one element of a draw whose costs would all be scored without a baseline."""
+    pairs = _pairs_of(weights, estimators, kept)
+    if not pairs or has_effects(program):
+        return
+    chosen = Coupled()
+    for node, scored in pairs.items():
+        alone = all(score in weights[cost].others for score, cost in scored)
+        if alone and chosen.check(node) is None:
+            _switch(node, chosen, weights, estimators)
+
+
+def has_effects(program: Program) -> bool:
+    """Whether running a program once more could be noticed."""
+    return any(
+        eqn.effects and index not in part.subs and eqn.primitive.name not in SILENT
+        for part in program.walk()
+        for index, eqn in enumerate(part.eqns)
+    )
+
+
+def work_of(program: Program) -> float:
+    """Roughly, the scalar operations of one run."""
+    total = 0.0
+    for part in program.walk():
+        steps = math.prod(loop.length for loop in part.loops)
+        total += steps * sum(_operations(eqn) for eqn in part.eqns)
+    return total
+
+
+def _operations(eqn: Any) -> float:
+    results = sum(math.prod(v.aval.shape) for v in eqn.outvars)
+    name = eqn.primitive.name
+    if name == "draw":
+        sizes = [math.prod(v.aval.shape) for v in eqn.invars[1:]]
+        return RANDOM_NUMBER * max([results, *sizes])
+    if name == "dot_general":
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        return 2 * results * math.prod(eqn.invars[0].aval.shape[a] for a in contracted)
+    read = [math.prod(v.aval.shape) for v in eqn.invars if not isinstance(v, Literal)]
+    return max([results, *read])
+
+
+def _pairs_of(
+    weights: dict[CostNode, Any],
+    estimators: dict[StochasticNode, Estimator],
+    kept: Iterable[StochasticNode],
+) -> dict[StochasticNode, list[tuple[Score, CostNode]]]:
+    """For each draw that may be compared, the costs that are scored."""
+    kept, pairs = set(kept), {}
+    for cost, weight in weights.items():
+        for score in weight.scores:
+            if estimators[score.node].may_compare and score.node not in kept:
+                pairs.setdefault(score.node, []).append((score, cost))
+    return pairs
+
+
+def _switch(node, estimator: Estimator, weights, estimators) -> None:
+    estimators[node] = estimator
+    for weight in weights.values():
+        mine = [s for s in weight.scores if s.node is node]
+        if mine:
+            weight.compared += mine
+            weight.scores = [s for s in weight.scores if s.node is not node]
+            weight.others = tuple(s for s in weight.others if s.node is not node)
