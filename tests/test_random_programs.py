@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from oracle import samples, z_of
 from random_programs import (
+    ESTIMATORS,
     KEY,
     KEYS,
     TH,
@@ -19,7 +20,6 @@ from random_programs import (
 
 import jscg
 
-ESTIMATORS = {"default": None, "score": jscg.estimators.ScoreFunction(baseline=None)}
 # 16 programs, 2 estimators, 3 parameters and a value: one chance in 15,000 of any |z| > 5.
 BOUND = 5.0
 
