@@ -93,7 +93,7 @@ def exact_expectation(plan: Plan, most: int) -> Callable[[list[Any]], jax.Array]
     if not any(n.verdict == SCORED for n in nodes) or not all(map(_finite, nodes)):
         return None
     try:
-        check_keys(plan.program, nodes, {n.var for n in nodes})
+        check_keys(plan.program, nodes, {n.var: n.var for n in nodes})
     except BiasError:
         return None
     enumerator = Enumerator(plan, nodes)

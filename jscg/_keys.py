@@ -21,13 +21,13 @@ from ._nodes import SCORED, StochasticNode
 from ._program import Literal, Program, split_scan, split_while
 
 
-def check_keys(program: Program, nodes: list[StochasticNode], noise: set[Any]) -> None:
+def check_keys(program: Program, nodes: list[StochasticNode], origins: dict[Any, Any]) -> None:
     """Raises where a scored draw has its key in common with another draw, or with itself.
 
     Args:
       program: the program.
       nodes: its draws.
-      noise: draws of which others are made by hand, by their variables.
+      origins: for the variable of a draw that is made by hand, that of the draw it is made of.
 
     Raises:
       BiasError: a key is used twice.
@@ -38,6 +38,7 @@ def check_keys(program: Program, nodes: list[StochasticNode], noise: set[Any]) -
     numbers = _Numbers(program)
     if not _suspicious(nodes, numbers):
         return
+    noise = set(origins.values())
     live = live_variables(program) | noise
     nodes = [n for n in nodes if n.var in live]
     scored = [n for n in nodes if n.verdict == SCORED or n.var in noise]
@@ -46,7 +47,11 @@ def check_keys(program: Program, nodes: list[StochasticNode], noise: set[Any]) -
         users.setdefault(numbers.of[node.key], []).append(node)
     for node in scored:
         _check_steps(node, numbers)
-        others = [o for o in users[numbers.of[node.key]] if o is not node]
+        others = [
+            o
+            for o in users[numbers.of[node.key]]
+            if o is not node and origins.get(o.var, o.var) is not origins.get(node.var, node.var)
+        ]
         for other in others:
             if not (_exclusive(node, other) or _within(program, node, other)):
                 raise refuse(

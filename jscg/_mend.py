@@ -24,16 +24,18 @@ from .draws.densities import DENSITIES
 from .draws.noise import NOISE
 from .laws import Law, all_laws
 from .laws.density import by_density
+from .laws.location import by_location
 
 
-def mend(program: Program, inputs: list[bool], silent: set[Any], asked: set[Any]):
+def mend(program: Program, inputs: list[bool], silent: set[Any], asked: dict[Any, str]):
     """Takes the jumps out of a program, in place.
 
     Args:
       program: the program.
       inputs: for each of its inputs, whether the gradient is for it.
       silent: draws whose jumps the user allows.
-      asked: continuous draws that the user wants to be scored.
+      asked: continuous draws that the user does not want to be differentiated, with the law
+        that they are to have.
 
     Returns:
       The active variables, and for the variable of each draw that was put in, that of the noise of
@@ -55,7 +57,7 @@ def mend(program: Program, inputs: list[bool], silent: set[Any], asked: set[Any]
             _mend(jump, active, noisy, uses, mended)
         if jumps and not mended:
             raise _refuse(jumps[0], noisy, uses, name_draws(program))
-        asked = set()
+        asked = {}
         # From the last, so that the indices of those before stay.
         for source, law in sorted(mended.items(), key=lambda item: -item[1].index):
             result = law.result
@@ -63,22 +65,25 @@ def mend(program: Program, inputs: list[bool], silent: set[Any], asked: set[Any]
             origins[result] = made if result is source else source
 
 
-def _scored(asked: set[Any], active: set[Any], every: Any) -> dict[Any, Law]:
-    """Draws by their densities, as far as the gradient needs them."""
+_LAWS = {"density": by_density, "location": by_location}
+
+
+def _scored(asked: dict[Any, str], active: set[Any], every: Any) -> dict[Any, Law]:
+    """Draws by their laws, as far as the gradient needs them."""
     laws = {}
     for part, uses in every.items():
         for source in asked & uses.producers.keys():
             eqn = part.eqns[uses.producers[source]]
             if FAMILIES[eqn.params["family"]].discrete:
                 continue
-            law = by_density(part, source, active, uses)
+            law = _LAWS[asked[source]](part, source, active, uses)
             if not isinstance(law, str) and not _usable(eqn):
                 law = "vmap maps over its parameters or shares its key"
             if isinstance(law, str):
                 raise refuse(
                     f"the draw ({eqn.params['family']})",
                     eqn,
-                    f"ScoreFunction cannot be used for it: {law}.",
+                    f"the estimator that was chosen for it cannot be used: {law}.",
                     "leave the choice to jscg (estimators=None)",
                 )
             if law is not None:

@@ -101,7 +101,8 @@ class StochasticNode:
     @property
     def what(self) -> str:
         """What an error message calls it."""
-        return f"the draw {self.name!r} ({self.family})"
+        kind = dict(self.eqn.params["static"]).get("noise", self.family)
+        return f"the draw {self.name!r} ({kind})"
 
     def operands(self) -> dict[str, Any]:
         """Array-valued parameters by name: variables, literals, or Python numbers."""

@@ -94,10 +94,10 @@ def make_plan(
     chosen = _by_name(program, names, choices)
     allowed = isinstance(choices, Estimator) and choices.allows_jumps
     silent = set(names) if allowed else {v for v, e in chosen.items() if e.allows_jumps}
-    asked = {v for v, e in chosen.items() if e.scores_continuous}
+    asked: dict[Any, str] = {v: e.continuous_law for v, e in chosen.items() if e.continuous_law}
     active, origins = mend(program, active_inputs, silent, asked)
     nodes = find_nodes(program, active)
-    check_keys(program, nodes, set(origins.values()))
+    check_keys(program, nodes, origins)
     check_bounds(program, nodes, active_inputs)
     estimators = _choose(nodes, choices, chosen, origins)
     influence = InfluenceMap(program, [n for n in nodes if n.verdict == SCORED])

@@ -49,7 +49,7 @@ class Sampled:
         """Independent Gumbel noise, other noise for every tag."""
         return self._noise(jax.random.gumbel, tag)
 
-    def of_family(self, fun: Callable[..., Any], *arrays: jax.Array) -> Any:
+    def of_family(self, fun: Callable[..., Any], *arrays: Any) -> Any:
         """Calls `fun(*arrays, static, **operands)`, a rule of its family (see `Family`)."""
         return self._scorer.apply(fun, arrays, self._read)
 

@@ -97,9 +97,9 @@ class Family:
         neighbour: `neighbour(u, x, static, **operands)`, from uniform numbers u and a sample x
             another outcome and the weight w of `estimators.Coupled`, for which
             E[w (c(x') - c(x)) (d log p(x') - d log p(x))] = d E[c(x)] whatever c is.
-        weak_derivative: `weak_derivative(u, x, static, **operands)`, from uniform numbers u and a
-            sample x the derivative of the law as a difference of two laws, coupled: values,
-            outcomes and coefficients as in `estimators.Evaluations`.
+        weak_derivative: `weak_derivative(u, x, static, **operands)`, from a pair u of uniform
+            numbers and a sample x the derivative of the law as a difference of two laws, coupled:
+            values, outcomes and coefficients as in `estimators.Evaluations`.
     """
 
     name: str

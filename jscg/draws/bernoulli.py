@@ -71,10 +71,10 @@ def neighbour(
 
 
 def weak_derivative(
-    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+    u: tuple[jax.Array, ...], x: jax.Array, static: Static, **parameter: ArrayLike
 ) -> tuple[list, list, list]:
     """dE[c] = dp (c(1) - c(0))."""
-    _, weight = neighbour(u, x, static, **parameter)
+    _, weight = neighbour(u[0], x, static, **parameter)
     no, yes = jnp.zeros_like(x), jnp.ones_like(x)
     return [yes, no], [yes, no], [[weight, -weight], [-weight, weight]]
 

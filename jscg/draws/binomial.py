@@ -46,10 +46,10 @@ def neighbour(
 
 
 def weak_derivative(
-    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+    u: tuple[jax.Array, ...], x: jax.Array, static: Static, **parameter: ArrayLike
 ) -> tuple[list, list, list]:
     """One success and one failure of the n-th trial, the others as they are."""
-    return compared_with_neighbour(x, *neighbour(u, x, static, **parameter))
+    return compared_with_neighbour(x, *neighbour(u[0], x, static, **parameter))
 
 
 register(

@@ -40,7 +40,7 @@ def neighbour(
 
 
 def weak_derivative(
-    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+    u: tuple[jax.Array, ...], x: jax.Array, static: Static, **parameter: ArrayLike
 ) -> tuple[list, list, list]:
     """Every class, compared with the sample."""
     return class_weak_derivative(x, **_classes_last(static, parameter))

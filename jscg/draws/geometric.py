@@ -32,7 +32,7 @@ def neighbour(
 
 
 def weak_derivative(
-    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+    u: tuple[jax.Array, ...], x: jax.Array, static: Static, **parameter: ArrayLike
 ) -> tuple[list, list, list]:
     """dE[c] = dp / p E[c(x) - c(x + y)], with another such draw y (a negative binomial law)."""
     if "logits" in parameter:
@@ -41,7 +41,7 @@ def weak_derivative(
     else:
         p = at_least_float32(parameter["p"])
         log_q, ratio = jnp.log1p(-p), (1 - p) / p
-    y = jnp.ceil(jnp.log1p(-u) / log_q).astype(x.dtype)
+    y = jnp.ceil(jnp.log1p(-u[0]) / log_q).astype(x.dtype)
     more = x + jnp.maximum(y, 1)
     weight = jnp.broadcast_to(ratio, x.shape)
     # d log p(x + 1) - d log p(x) is -dp / (1 - p).

@@ -34,10 +34,10 @@ def neighbour(
 
 
 def weak_derivative(
-    u: jax.Array, x: jax.Array, static: Static, **parameter: ArrayLike
+    u: tuple[jax.Array, ...], x: jax.Array, static: Static, **parameter: ArrayLike
 ) -> tuple[list, list, list]:
     """One more than the sample."""
-    return compared_with_neighbour(x, *neighbour(u, x, static, **parameter))
+    return compared_with_neighbour(x, *neighbour(u[0], x, static, **parameter))
 
 
 register(

@@ -37,7 +37,7 @@ class Sampled(Protocol):
         """Independent uniform numbers, other ones for every tag."""
         ...
 
-    def of_family(self, fun: Any, *arrays: jax.Array) -> Any:
+    def of_family(self, fun: Any, *arrays: Any) -> Any:
         """Calls `fun(*arrays, static, **operands)`, a rule of its family."""
         ...
 
@@ -89,9 +89,9 @@ class Estimator:
         return False
 
     @property
-    def scores_continuous(self) -> bool:
-        """Whether a continuous draw for which it was chosen is scored with its density."""
-        return False
+    def continuous_law(self) -> Literal["density", "location"] | None:
+        """As what a continuous draw for which it was chosen is drawn, if not differentiated."""
+        return None
 
     @property
     def leave_one_out(self) -> bool:

@@ -50,7 +50,13 @@ class MeasureValued(Estimator):
 
     def compare(self, draw: Sampled) -> Evaluations:
         """The two parts."""
-        return Evaluations(*draw.of_family(draw.rule.weak_derivative, draw.uniform(0), draw.value))
+        u = draw.uniform(0), draw.uniform(1)
+        return Evaluations(*draw.of_family(draw.rule.weak_derivative, u, draw.value))
+
+    @property
+    def continuous_law(self) -> Literal["location"]:
+        """Continuous draws for which it was chosen are taken by location and scale."""
+        return "location"
 
     def check(self, node: Any) -> str | None:
         """Needs a weak derivative, and random numbers for it."""

@@ -47,9 +47,9 @@ class ScoreFunction(Estimator):
             raise ValueError(f"unknown baseline {self.baseline!r}: use 'leave_one_out' or None")
 
     @property
-    def scores_continuous(self) -> bool:
-        """Yes, where it was chosen by the name or the sampler of the draw."""
-        return True
+    def continuous_law(self) -> Literal["density"]:
+        """Continuous draws for which it was chosen are scored with their density."""
+        return "density"
 
     @property
     def leave_one_out(self) -> bool:
