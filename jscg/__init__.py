@@ -12,6 +12,7 @@ from ._api import (
     surrogate,
     value_and_grad_expectation,
 )
+from ._bound import upper_bound
 from ._check import Certificate, check_unbiased
 from ._errors import JscgError
 from ._sampler import sampler
@@ -30,5 +31,6 @@ __all__ = [
     "sampler",
     "stop_influence",
     "surrogate",
+    "upper_bound",
     "value_and_grad_expectation",
 ]

@@ -115,7 +115,7 @@ def value_and_grad_expectation(
       (Array(0.5, dtype=float32), Array(2., dtype=float32, weak_type=True))
     """
     options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
-    weighted = _surrogate(fun, dataclasses.replace(options, first_order=True))
+    weighted = _surrogate(fun, dataclasses.replace(options, purpose="first order"))
     return functools.wraps(fun)(jax.value_and_grad(weighted, argnums, has_aux))
 
 

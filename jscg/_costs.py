@@ -46,6 +46,7 @@ class Split:
       carries: the (loop body, carry) pairs that it contains linearly.
       parts: for a linear equation, the indices of the operands to follow.
       constant: whether it also has a part that no draw influences.
+      apart: whether the steps of a loop come apart in it.
       whole: whether it is a cost node itself.
     """
 
@@ -53,6 +54,7 @@ class Split:
     carries: frozenset[tuple[Program, int]] = frozenset()
     parts: tuple[int, ...] = ()
     constant: bool = False
+    apart: bool = False
     whole: bool = False
 
     def add(self, other: Split, constant: bool) -> None:
@@ -61,6 +63,7 @@ class Split:
             self.reach = other.reach if self.reach is None else MANY
         self.carries |= other.carries
         self.constant |= constant
+        self.apart |= other.apart
 
 
 @dataclasses.dataclass
@@ -92,10 +95,13 @@ def _deep_recursion(depth: int):
 
 
 class CostFinder:
-    """Finds the cost nodes of one output of a program."""
+    """Finds the cost nodes of one output of a program.
 
-    def __init__(self, program: Program, influence: InfluenceMap):
-        self.influence = influence
+    With `keep_constants`, what is added to a cost stays a part of it, though no draw influences it.
+    """
+
+    def __init__(self, program: Program, influence: InfluenceMap, keep_constants: bool = False):
+        self.influence, self.keep_constants = influence, keep_constants
         self.splits: dict[Any, Split] = {}
         self.producers = {part: part.producers() for part in program.walk()}
         self.shadows = Shadows({}, {}, {}, {})
@@ -142,7 +148,7 @@ class CostFinder:
             if influence:
                 found = self.follow(program, atom)
                 mine = self.reach(influence)
-                gains = found is not None and (found.constant or found.reach != mine)
+                gains = found is not None and (found.constant or found.apart or found.reach != mine)
                 if found is None or not (found.carries or gains):
                     found = Split(mine, whole=True)
             assert found is not None
@@ -162,7 +168,7 @@ class CostFinder:
         found = Split(None, parts=operands)
         for i in operands:
             self.take(found, program, eqn.invars[i])
-        return found
+        return None if found.constant and self.keep_constants else found
 
     def take(self, found: Split, program: Program, atom: Any) -> None:
         part = self.split(program, atom)
@@ -227,8 +233,8 @@ class CostFinder:
             self.take(found, program, init[k])
             totals |= {k for owner, k in found.carries if owner is body}
         found.carries = frozenset(c for c in found.carries if c[0] is not body)
-        found.constant |= bool(done)  # each step's costs come apart inside
-        return found
+        found.apart |= bool(done)
+        return None if found.constant and self.keep_constants else found
 
     # Second pass, from the output: what is computed as a shadow.
 

@@ -98,8 +98,9 @@ def _one_jvp(primals, tangents):
         "derivative only (one that compares values of a draw: Coupled, MeasureValued, DisARM and "
         "the like), so it would silently be wrong.\n"
         "What to do instead:\n"
-        "  - use estimators that are unbiased to any order: ScoreFunction, Enumerate, Pathwise or "
-        "Auto\n"
+        "  - differentiate jscg.surrogate(fun), whose default is right to any order, and not "
+        "jscg.grad_expectation(fun)\n"
+        "  - choose estimators that are: ScoreFunction, Enumerate, Pathwise, Auto\n"
         "  - stop the gradient of the first derivative, if the second is not wanted"
     )
 

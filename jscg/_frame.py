@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,12 +25,14 @@ class Scope:
       given: for draws that are compared, arrays whose first axes are the loops still to come
         (see `_comparisons`).
       witness: a number that depends on all that the result may be differentiated by.
+      weigh: makes a weight for costs of a sum of log-probs.
     """
 
     current: dict[StochasticNode, LogProb]
     past: dict[tuple[Any, StochasticNode], LogProb]
     given: dict[StochasticNode, Any]
     witness: Any
+    weigh: Callable[[jax.Array], jax.Array] = box
 
 
 @dataclasses.dataclass(eq=False)
@@ -116,7 +118,8 @@ class Frame:
         total = self.sum([known[score] for score in scores], tuple(shape[i] for i in axes))
         key = (id(total), None if others is None else places[others])
         if key not in self.boxes:
-            made = box(total) if others is None else leave_one_out(total, places[others])
+            weigh = self.scope.weigh
+            made = weigh(total) if others is None else leave_one_out(total, places[others])
             self.boxes[key] = (made, total)
         return self.boxes[key][0].reshape([n if i in places else 1 for i, n in enumerate(shape)])
 

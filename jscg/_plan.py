@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ._baselines import Baseline, Scales, find_baselines
 from ._costs import CostFinder, CostNode
@@ -24,7 +24,7 @@ from ._mend import mend
 from ._nodes import PATHWISE, SCORED, StochasticNode, check_bounds, find_nodes, name_draws
 from ._pairs import Pair, Pairs, Score
 from ._program import Program
-from ._rerun import compare_cheap, compare_without_baseline
+from ._rerun import compare_cheap, compare_without_baseline, has_effects
 from .estimators import Auto, Estimator
 
 
@@ -52,6 +52,7 @@ class Plan:
     """Everything that the rewrite needs to know (see the module)."""
 
     program: Program
+    active_inputs: list[bool]
     nodes: list[StochasticNode]
     influence: InfluenceMap
     finder: CostFinder
@@ -77,10 +78,11 @@ def _distinct_scores(weights: dict[CostNode, Weight]) -> dict[Score, None]:
 
 
 Choices = Estimator | Mapping[str, Estimator] | None
+Purpose = Literal["any order", "first order", "bound"]
 
 
 def make_plan(
-    program: Program, active_inputs: list[bool], choices: Choices, first_order: bool = False
+    program: Program, active_inputs: list[bool], choices: Choices, purpose: Purpose = "any order"
 ) -> Plan:
     """Finds the draws and costs of a program and chooses how each is estimated.
 
@@ -88,7 +90,8 @@ def make_plan(
       program: the program; jumps are taken out of it in place.
       active_inputs: for each of its inputs, whether the gradient is for it.
       choices: the estimators that the user has chosen.
-      first_order: whether nothing but the first derivative is wanted.
+      purpose: what the result is for: derivatives of any order, the first derivative alone, or a
+        bound of the expectation.
     """
     names = name_draws(program)
     chosen = _by_name(program, names, choices)
@@ -101,7 +104,7 @@ def make_plan(
     check_bounds(program, nodes, active_inputs)
     estimators = _choose(nodes, choices, chosen, origins)
     influence = InfluenceMap(program, [n for n in nodes if n.verdict == SCORED])
-    finder = CostFinder(program, influence)
+    finder = CostFinder(program, influence, keep_constants=purpose == "bound")
     pairs = Pairs(estimators)
     weights = {}
     for part, costs in finder.shadows.costs.items():
@@ -110,22 +113,41 @@ def make_plan(
     scored = list({s.node: None for s in _distinct_scores(weights)})
     baselines = find_baselines(program, scored, influence)
     Scales(finder, baselines).run(program)
-    if first_order:
-        compare_cheap(program, weights, estimators, baselines)
+    if purpose == "first order":
+        compare_cheap(program, weights, estimators, baselines, influence)
         scored = list({s.node: None for s in _distinct_scores(weights)})
     fitted = find_fitted(finder, pairs, weights, scored)
     others = baselines.keys() | fitted.keys()
     axes: dict[tuple[int, ...], dict[Score, frozenset[int]]] = {}
     for cost, weight in weights.items():
         _choose_axis(cost, weight, estimators, others, axes)
-    if first_order:
+    if purpose == "first order":
         compare_without_baseline(program, weights, estimators, others)
     compared = find_groups(
         [(s, cost) for cost, w in weights.items() for s in w.compared], estimators, influence
     )
+    if compared and has_effects(program):
+        node = next(iter(compared))
+        raise refuse(
+            node.what,
+            node.eqn,
+            f"{type(estimators[node]).__name__} runs the program again at other values, but the "
+            "program has effects (an io_callback, say), which would then happen again, too.",
+            "use jscg.estimators.ScoreFunction(), which runs it once",
+        )
     tables: list[dict] = [{}, {}, {}, {}]
     plan = Plan(
-        program, nodes, influence, finder, estimators, weights, baselines, fitted, compared, *tables
+        program,
+        active_inputs,
+        nodes,
+        influence,
+        finder,
+        estimators,
+        weights,
+        baselines,
+        fitted,
+        compared,
+        *tables,
     )
     _route(plan)
     return plan

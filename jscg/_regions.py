@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._compat import bind
-from ._frame import Frame, Scope
+from ._frame import Frame
 from ._nodes import StochasticNode
 from ._program import CHECKPOINTS, Program, split_scan, split_while
 from ._weights import LogProb
@@ -139,7 +139,7 @@ def scan(rw: Any, frame: Frame, eqn: Any, body: Program, args: list[Any]) -> lis
         x, scanned, steps, given = x
         past = scope.past | {(loop, n): LogProb(s, past_axes(rw, n)) for n, s in sums.items()}
         current = scope.current | {n: LogProb(s, axes[n]) for n, s in steps.items()}
-        inside = Scope(current, past, scope.given | given, scope.witness)
+        inside = dataclasses.replace(scope, current=current, past=past, given=scope.given | given)
         inner = rw.run(body, [*consts, *carried, *x], fixed | totals | scanned, inside)
         outs, made, exports, extra, found = results(rw, inner, nodes, outvars, [body])
         shadow = dict(zip(shadow_outputs(rw, [body]), made, strict=True))

@@ -14,11 +14,14 @@ from typing import Any
 from ._costs import CostNode
 from ._enumerable import support_size
 from ._groups import group_axes
+from ._influence import InfluenceMap
 from ._nodes import StochasticNode
 from ._pairs import Score
 from ._program import Literal, Program
 from .estimators import Coupled, Estimator, MeasureValued
 
+MOST_DRAWS = 8  # every one is another copy of the program to compile
+MOST_DRAWS_MOVED = 3
 MOST_RUNS = 512
 MOST_WORK = 2**21  # scalar operations of all runs together
 RANDOM_NUMBER = 4  # scalar operations: most runs share it
@@ -30,6 +33,7 @@ def compare_cheap(
     weights: dict[CostNode, Any],
     estimators: dict[StochasticNode, Estimator],
     kept: Iterable[StochasticNode],
+    influence: InfluenceMap,
 ) -> None:
     """Gives elements of draws runs of their own where all of these cost little.
 
@@ -38,18 +42,19 @@ def compare_cheap(
       weights: of its costs; changed in place.
       estimators: of its draws; changed in place.
       kept: draws that stay as they are.
+      influence: of the draws.
     """
     pairs = _pairs_of(weights, estimators, kept)
-    if not pairs or has_effects(program):
+    if not 0 < len(pairs) <= MOST_DRAWS or has_effects(program):
         return
-    work = work_of(program)
+    work = _work_behind(program, pairs, influence)
     chosen = MeasureValued()
     for node, scored in pairs.items():
         if chosen.check(node) is not None or node.loops:
             continue
         sizes = [node.shape[axis] for axis in group_axes(node, scored)]
         runs = math.prod(sizes) * (support_size(node) or 2)
-        if runs <= MOST_RUNS and runs * work <= MOST_WORK:
+        if runs <= MOST_RUNS and runs * work[node] <= MOST_WORK:
             _switch(node, chosen, weights, estimators)
 
 
@@ -61,13 +66,17 @@ def compare_without_baseline(
 ) -> None:
     """Moves one element of a draw whose costs would all be scored without a baseline."""
     pairs = _pairs_of(weights, estimators, kept)
-    if not pairs or has_effects(program):
-        return
     chosen = Coupled()
-    for node, scored in pairs.items():
-        alone = all(score in weights[cost].others for score, cost in scored)
-        if alone and chosen.check(node) is None:
-            _switch(node, chosen, weights, estimators)
+    alone = [
+        node
+        for node, scored in pairs.items()
+        if all(score in weights[cost].others for score, cost in scored)
+        and chosen.check(node) is None
+    ]
+    if not 0 < len(alone) <= MOST_DRAWS_MOVED or has_effects(program):
+        return
+    for node in alone:
+        _switch(node, chosen, weights, estimators)
 
 
 def has_effects(program: Program) -> bool:
@@ -79,12 +88,19 @@ def has_effects(program: Program) -> bool:
     )
 
 
-def work_of(program: Program) -> float:
-    """Roughly, the scalar operations of one run."""
-    total = 0.0
+def _work_behind(
+    program: Program, nodes: Iterable[StochasticNode], influence: InfluenceMap
+) -> dict[StochasticNode, float]:
+    """Roughly, the scalar operations that come out differently where a draw does."""
+    total = dict.fromkeys(nodes, 0.0)
     for part in program.walk():
         steps = math.prod(loop.length for loop in part.loops)
-        total += steps * sum(_operations(eqn) for eqn in part.eqns)
+        for index, eqn in enumerate(part.eqns):
+            if index in part.subs:
+                continue
+            changed = {n for v in eqn.outvars for n in influence[v].keys() & total.keys()}
+            for node in changed:
+                total[node] += steps * _operations(eqn)
     return total
 
 

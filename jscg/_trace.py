@@ -16,7 +16,7 @@ import numpy as np
 from ._comparisons import Comparer
 from ._errors import ArgumentError, ArgumentTypeError
 from ._intercept import explicit_draws
-from ._plan import Plan, make_plan
+from ._plan import Plan, Purpose, make_plan
 from ._program import build
 from ._rewrite import Rewriter
 from .estimators import Estimator
@@ -32,7 +32,7 @@ class Options:
       num_samples: how many samples are averaged.
       key_argnums: positions of the key arguments; empty: all typed keys.
       estimators: one estimator, or (name, estimator) pairs, or None.
-      first_order: whether the first derivative is taken at once, and no other.
+      purpose: see `make_plan`.
     """
 
     argnums: tuple[int, ...]
@@ -40,7 +40,7 @@ class Options:
     num_samples: int
     key_argnums: tuple[int, ...]
     estimators: Any
-    first_order: bool = False
+    purpose: Purpose = "any order"
 
     @property
     def choices(self) -> Estimator | Mapping[str, Estimator] | None:
@@ -179,7 +179,7 @@ class Traced:
             program = build(closed)
             closure = [False] * len(jaxpr.constvars)
             active, options = closure + self.active, self.options
-            plan = make_plan(program, active, options.choices, options.first_order)
+            plan = make_plan(program, active, options.choices, options.purpose)
             warn_if_nothing_is_drawn(plan)
             rewriter = Rewriter(plan, Comparer(plan) if plan.compared else None)
             held = [v for part in program.walk() for v in part.consts.values()]

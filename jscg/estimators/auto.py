@@ -18,17 +18,21 @@ class Auto(Estimator):
     with a leave-one-out baseline (`ScoreFunction`), or with one fitted by regression over a batch
     of 16 or more where some costs of an example are enumerated.
 
+    Where nothing but the first derivative is taken (`grad_expectation`,
+    `value_and_grad_expectation`), draws may be compared instead.  If what a draw influences takes
+    so little arithmetic that each of its elements can have runs of its own (two million
+    operations together), it gets them (`MeasureValued`).  If a score would have no baseline, for
+    there is one sample and no batch, one element is moved (`Coupled`).
+
     Attributes:
       max_outcomes: the largest support that is enumerated.
       fits: whether baselines are fitted.
-      compares_draws: whether the program may be run again at other values of a draw, where only the
-        first derivative is taken (`grad_expectation`, `value_and_grad_expectation`).
+      compares_draws: whether the program may be run again at other values of a draw.
       upstream: whether fitted baselines are predicted also from costs that a draw does not
         influence.  That lowers the variance in deep models whose terms cancel, such as a bound
         with a well-trained posterior (in `benchmarks/nvil.py`, after 300 steps, 5 times in
-        layer 2 and 9 times in layer 3).  Adding
-        such a cost then changes samples of the draw's gradient, though not their mean; without,
-        it changes none.
+        layer 2 and 9 times in layer 3).  Adding such a cost then changes samples of the draw's
+        gradient, though not their mean; without, it changes none.
 
     Example:
       >>> import jax, jax.numpy as jnp, jscg

@@ -1,0 +1,170 @@
+"""`upper_bound`: a function that touches the expectation at the old parameters from above."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._activity import active_variables
+from ._api import options_of
+from ._errors import BiasError, refuse, where
+from ._frame import Frame, Scope
+from ._nodes import PATHWISE, StochasticNode
+from ._plan import Plan
+from ._rewrite import Rewriter
+from ._trace import trace, traces_of
+from .estimators import ScoreFunction
+
+
+def upper_bound(
+    fun: Callable,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    *,
+    num_samples: int = 1,
+    key_argnums: int | Sequence[int] | None = None,
+) -> Callable[..., Callable[..., jax.Array]]:
+    """Creates a function that bounds E[fun] from above, for majorisation-minimisation (EM).
+
+    At samples x drawn with the old parameters, with the importance weights log p(x; new) -
+    log p(x; old) of the draws that influence each cost c,
+
+    .. math:: M(new) = sum_c c (1 + sum_{w < c} log p(x_w; new) - log p(x_w; old)).
+
+    E[M] is an upper bound of E[fun] at the new parameters, because r >= 1 + log r and costs are
+    negative, and it touches E[fun] at the old ones in value and slope (Schulman's thesis, section
+    5.9, eq. 41).  A number that is added to a cost is a part of it.  Minimising M never makes
+    E[fun] worse, up to the error of the samples: for a reward it is maximum likelihood, weighted
+    with the reward, and for draws of an exponential family it is solved in closed form, as the
+    M-step of EM is.
+
+    Args:
+      fun: see `surrogate`.  Its costs must be negative or zero (subtract a constant), which is
+        not checked, and must depend on the parameters through draws only, which is.
+      argnums: see `surrogate`.
+      has_aux: see `surrogate`; auxiliary data is dropped.
+      num_samples: see `surrogate`.
+      key_argnums: see `surrogate`.
+
+    Returns:
+      A function of the arguments of `fun`, the old parameters among them, that draws samples and
+      returns M, a function of new values of the arguments `argnums`, differentiable to any order.
+
+    Raises:
+      JscgError: where costs depend on the parameters directly, or a draw has no log-prob.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jscg
+      >>> def cost(logits, key):  # minus the reward
+      ...     x = jax.random.categorical(key, logits, shape=(1000,))
+      ...     return -jnp.mean(jnp.array([0.0, 1.0, 3.0])[x])
+      >>> old = jnp.zeros(3)
+      >>> bound = jscg.upper_bound(cost)(old, jax.random.key(0))
+      >>> new = jnp.array([-1.0, 0.0, 0.5])
+      >>> float(bound(new)) < float(bound(old))
+      True
+    """
+    score = ScoreFunction(baseline=None)
+    options = options_of(argnums, has_aux, num_samples, score, key_argnums)
+    options = dataclasses.replace(options, purpose="bound")
+    traces = traces_of(fun)
+
+    @functools.wraps(fun)
+    def at_old(*args, **kwargs):
+        rewriter, old, _ = trace(fun, options, args, kwargs, traces)
+        plan = rewriter.plan
+        _check_costs(plan)
+        samples = Sampling(plan).samples([jnp.asarray(x) for x in old])
+
+        def bound(*new):
+            if len(new) != len(options.argnums):
+                raise TypeError(
+                    f"the bound takes the {len(options.argnums)} arguments of argnums, "
+                    f"but got {len(new)}"
+                )
+            changed = list(args)
+            for place, value in zip(options.argnums, new, strict=True):
+                changed[place] = value
+            _, inputs, _ = trace(fun, options, tuple(changed), kwargs, traces)
+            return Bound(plan).at([jnp.asarray(x) for x in inputs], samples)
+
+        return bound
+
+    return at_old
+
+
+class Sampling(Rewriter):
+    """Runs a program for its samples and their log-probs."""
+
+    def __init__(self, plan: Plan):
+        super().__init__(plan)
+        self.weighing, self.adding, self.baselines = set(), set(), {}
+        self.choosing = set(plan.scored)
+
+    def samples(self, args: list[Any]) -> dict[StochasticNode, tuple[jax.Array, jax.Array]]:
+        """By draw, the sample and its log-prob, axes of loops first."""
+        frame = self.run(self.plan.program, args, {}, Scope({}, {}, {}, None))
+        return lax.stop_gradient(frame.found)
+
+    def account(self, frame: Frame, node: StochasticNode, value: jax.Array) -> None:
+        """Keeps both."""
+        frame.found[node] = value, self.scorers[node].log_prob(value, frame.read)
+
+    def nothing(self, node: StochasticNode) -> tuple[jax.Array, jax.Array]:
+        """From a branch without that draw."""
+        value = node.var.aval
+        return jnp.zeros(value.shape, value.dtype), jnp.zeros(node.shape, self.scorers[node].dtype)
+
+    def weighted(self, frame: Frame, cost: Any, value: Any) -> Any:
+        """Costs as they are."""
+        return value
+
+
+class Bound(Rewriter):
+    """Runs a program at new parameters, with the samples of the old ones."""
+
+    def __init__(self, plan: Plan):
+        super().__init__(plan)
+        self.baselines = {}
+
+    def at(self, args: list[Any], samples: dict[StochasticNode, Any]) -> jax.Array:
+        """The bound."""
+        scope = Scope({}, {}, samples, None, lambda log_ratio: 1.0 + log_ratio)
+        frame = self.run(self.plan.program, args, {}, scope)
+        return self.shadow(frame, self.plan.program.outvars[0])
+
+    def account(self, frame: Frame, node: StochasticNode, value: jax.Array) -> None:
+        """The sample, and the log of its importance weight."""
+        sample, log_prob = frame.scope.given[node]
+        frame.env[node.var] = sample
+        self.set_log_prob(frame, node, self.scorers[node].log_prob(sample, frame.read) - log_prob)
+
+
+def _check_costs(plan: Plan) -> None:
+    """Refuses costs that depend on the parameters other than through draws."""
+    for node in plan.nodes:
+        if node.verdict == PATHWISE:
+            raise refuse(
+                node.what,
+                node.eqn,
+                "an upper bound needs its log-prob, but it is differentiated through.",
+                "score it: teach jscg its density with jscg.sampler(log_prob)",
+            )
+    active = active_variables(plan.program, plan.active_inputs)
+    for part, costs in plan.finder.shadows.costs.items():
+        for atom in active.intersection(costs):
+            made = plan.finder.producers[part].get(atom)
+            line = "" if made is None else f" at {where(part.eqns[made])}"
+            raise BiasError(
+                f"jscg: the cost{line} depends on the parameters directly, and not through draws "
+                "only.  Weighted with log-ratios of probabilities it would bound nothing.\n"
+                "What to do instead:\n"
+                "  - take such terms out of the function and add them to the bound\n"
+                "  - wrap parameters in jax.lax.stop_gradient where the cost reads them"
+            )
