@@ -172,6 +172,10 @@ def assert_case(case: Case, key, estimators: dict[str, object]) -> None:
             assert_small(z, f"{case.name}, {name}, derivative {order}")
 
 
+FIRST_ORDER = "the default where no other derivative is wanted"
+"""Stands among estimators for what `grad_expectation` chooses, and `surrogate` does not."""
+
+
 def gradient(fun: Callable, **options) -> Callable:
     """With what is right to any order: `grad_expectation` may choose what is right to the first."""
     import jscg
@@ -179,14 +183,20 @@ def gradient(fun: Callable, **options) -> Callable:
     return jax.grad(jscg.surrogate(fun, **options))
 
 
-def derivatives(case: Case, estimator) -> Callable:
-    """Gradient and, where the case has one, Hessian of the surrogate, as a list."""
+def derivatives_of(fun: Callable, estimator) -> list[Callable]:
+    """The gradient and, where the estimator has one, the Hessian."""
     import jscg
 
-    gradient = jscg.grad_expectation(case.fun, estimators=estimator)
-    hessian = jax.hessian(jscg.surrogate(case.fun, estimators=estimator))
-    first_and_second = [gradient, hessian][: case.order]
-    return lambda params, key: [derivative(params, key) for derivative in first_and_second]
+    if estimator == FIRST_ORDER:
+        return [jscg.grad_expectation(fun)]
+    surrogate = jscg.surrogate(fun, estimators=estimator)
+    return [jax.grad(surrogate), jax.hessian(surrogate)]
+
+
+def derivatives(case: Case, estimator) -> Callable:
+    """Gradient and, where the case has one, Hessian of the surrogate, as a list."""
+    wanted = derivatives_of(case.fun, estimator)[: case.order]
+    return lambda params, key: [derivative(params, key) for derivative in wanted]
 
 
 def refuses(case: Case, run: Callable, key) -> bool:

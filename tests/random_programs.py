@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from jax import lax, random
 from jax.nn import sigmoid, softmax
 from jax.scipy.stats import laplace, norm
-from oracle import QUICK, grid, samples, total, z_of
+from oracle import FIRST_ORDER, QUICK, derivatives_of, grid, samples, total, z_of
 from verdicts import planned
 
 import jscg
@@ -368,7 +368,7 @@ def check(program, estimators, hessian=False):
     fun = sampler(program)
     (value, *exact), slack = truth(program)
     order = 2 if hessian and exact[1] is not None else 1
-    derive = [derivatives(fun, e)[:order] for e in estimators]
+    derive = [derivatives_of(fun, e)[:order] for e in estimators]
 
     def everything(key):
         return fun(TH, key), [[d(jnp.asarray(TH), key) for d in each] for each in derive]
@@ -380,21 +380,12 @@ def check(program, estimators, hessian=False):
     ]
 
 
-def derivatives(fun, estimator):
-    """The gradient and, where the estimator has one, the Hessian."""
-    if estimator == FIRST_ORDER:
-        return [jscg.grad_expectation(fun)]
-    surrogate = jscg.surrogate(fun, estimators=estimator)
-    return [jax.grad(surrogate), jax.hessian(surrogate)]
-
-
 def less(z, draws, slack):
     """z-scores, less what the oracle may be off."""
     error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))
     return np.sign(z) * np.maximum(np.abs(z) - slack / np.maximum(error, 1e-6), 0)
 
 
-FIRST_ORDER = "the default where no other derivative is wanted"
 ESTIMATORS = {
     "default": None,
     "score": jscg.estimators.ScoreFunction(baseline=None),
