@@ -109,7 +109,7 @@ class Sampling(Rewriter):
 
     def samples(self, args: list[Any]) -> dict[StochasticNode, tuple[jax.Array, jax.Array]]:
         """By draw, the sample and its log-prob, axes of loops first."""
-        frame = self.run(self.plan.program, args, {}, Scope({}, {}, {}, None))
+        frame = self.run(self.plan.program, args, {}, Scope({}, {}, {}))
         return lax.stop_gradient(frame.found)
 
     def account(self, frame: Frame, node: StochasticNode, value: jax.Array) -> None:
@@ -135,7 +135,7 @@ class Bound(Rewriter):
 
     def at(self, args: list[Any], samples: dict[StochasticNode, Any]) -> jax.Array:
         """The bound."""
-        scope = Scope({}, {}, samples, None, lambda log_ratio: 1.0 + log_ratio)
+        scope = Scope({}, {}, samples, lambda log_ratio: 1.0 + log_ratio)
         frame = self.run(self.plan.program, args, {}, scope)
         return self.shadow(frame, self.plan.program.outvars[0])
 

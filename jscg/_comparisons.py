@@ -1,14 +1,15 @@
 """Estimators that run the rest of the program at other values of a draw.
 
-For a draw whose estimator compares values (see `estimators.Evaluations`) three things happen, for
-all elements of the draw at once and with no derivative but the last:
+For a draw whose estimator compares values (see `estimators.Evaluations`):
 
-1. the program is run with the draw's own sample: the estimator chooses the values to compare, and
-   which elements are to be moved;
-2. it is run again for each of these values, with the same keys.  Both runs give the cost-to-go of
-   every element: what the costs that it influences add up to;
-3. the surrogate gets a term of value zero whose derivative is that of log-probs, times the
-   difference between costs-to-go.
+1. while the program is run for the surrogate, the estimator chooses the values to compare; their
+   log-probs are noted, and zeros stand in the place of log-probs where costs are weighted.  The
+   derivative in these is the cost-to-go of every element: what the costs that it influences add up
+   to;
+2. the program is run again for each of the other values, with the same keys and without
+   derivatives, but for those in such zeros;
+3. the surrogate gets a term of value zero whose derivative is that of the log-probs, times
+   differences between costs-to-go.
 """
 
 from __future__ import annotations
@@ -16,50 +17,112 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._first_order import ScoreTerm, is_float
+from ._first_order import first_order, is_float, witness_of
+from ._frame import Frame
 from ._groups import Groups
 from ._nodes import StochasticNode
-from ._prober import Override, Prober
+from ._prober import Prober, symbol_of
+from ._sampled import Sampled
 from .estimators import Evaluations
 
 _AT_ONCE = 16  # runs that are mapped together where every element has its own
-
+_PICK = 0xFFFF
 
 Run = Callable[[jax.Array], list[jax.Array]]  # elements moved -> costs-to-go at every value
 
 
+class Chosen(NamedTuple):
+    """What the estimator of a draw compares.
+
+    Attributes:
+      evaluations: values, outcomes, coefficients.
+      noise: by which an element is picked.
+      log_probs: of the outcomes, differentiable.
+    """
+
+    evaluations: Evaluations
+    noise: jax.Array
+    log_probs: list[jax.Array]
+
+
 class Comparer:
-    """Runs the program of a plan at the values that its estimators compare."""
+    """What a rewriter does for the draws of a plan whose estimators compare values."""
 
-    def __init__(self, plan: Any):
-        self.plan, self.prober = plan, Prober(plan)
+    def __init__(self, rewriter: Any):
+        self.rewriter, self.plan = rewriter, rewriter.plan
+        self.probers: dict[StochasticNode, Prober] = {}
 
-    def __call__(self, args: list[Any]) -> dict[StochasticNode, list[ScoreTerm]]:
-        """What they add to the gradient, by draw."""
-        args = [lax.stop_gradient(x) if is_float(x) else x for x in args]
-        own, chosen = self.prober.choose(args)
-        terms = {}
+    def symbols(self) -> dict[StochasticNode, jax.Array]:
+        """Zeros in the place of log-probs."""
+        return {n: symbol_of(self.rewriter, n) for n in self.plan.compared}
+
+    def choose(self, frame: Frame, node: StochasticNode, value: jax.Array) -> Chosen:
+        """Asks the estimator of a draw, at one step of the loops around it."""
+        return self._chosen(node, value, frame.read)
+
+    def _chosen(self, node: StochasticNode, value: jax.Array, read: Any) -> Chosen:
+        scorer = self.rewriter.scorers[node]
+        draw = Sampled(scorer, lax.stop_gradient(value), lambda v: lax.stop_gradient(read(v)))
+        made = self.plan.estimators[node].compare(draw)
+        log_probs = []
+        for outcome, *column in zip(made.outcomes, *made.coefficients, strict=True):
+            counts = functools.reduce(jnp.logical_or, [c != 0 for c in column])
+            counts = counts.reshape(counts.shape + (1,) * (value.ndim - counts.ndim))
+            # Where nothing counts the outcome may be impossible, and have no score.
+            log_probs.append(scorer.log_prob(jnp.where(counts, outcome, value), read))
+        return Chosen(made, draw.gumbel(_PICK), log_probs)
+
+    def nothing(self, node: StochasticNode) -> Chosen:
+        """Zeros of that structure, from a branch without the draw."""
+        atoms = [*self.rewriter.scorers[node].atoms, *node.eqn.invars]
+        atoms = list({a: None for a in atoms if hasattr(a, "aval") and not hasattr(a, "val")})
+
+        def chosen(value, *values):
+            env = dict(zip(atoms, values, strict=True))
+            return self._chosen(node, value, lambda a: a.val if hasattr(a, "val") else env[a])
+
+        avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in (node.var, *atoms)]
+        shapes = jax.eval_shape(chosen, *avals)
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def term(
+        self,
+        args: list[Any],
+        own: dict[StochasticNode, jax.Array],
+        found: dict[StochasticNode, Chosen],
+    ) -> jax.Array:
+        """A number of value zero, with all that these draws add to the gradient.
+
+        Args:
+          args: of the program.
+          own: costs-to-go of the samples.
+          found: what is compared.
+        """
+        fixed = [lax.stop_gradient(x) if is_float(x) else x for x in args]
+        witness, total = witness_of(args), jnp.float32(0)
         for node, groups in self.plan.compared.items():
-            evaluations, noise = chosen[node]
+            evaluations, noise, _ = lax.stop_gradient(found[node])
+            if node not in self.probers:
+                self.probers[node] = Prober(self.plan, node)
 
-            def costs_to_go(moved, node=node, values=evaluations.values):
+            def costs_to_go(moved, prober=self.probers[node], node=node, e=evaluations):
                 """At each of the values."""
                 return [
-                    own[node]
-                    if value is None
-                    else self.prober.cost_to_go(args, {node: Override(moved, value)})[node]
-                    for value in values
+                    own[node] if value is None else prober.costs_to_go(fixed, moved, value)
+                    for value in e.values
                 ]
 
             weights = _MOVES[groups.moves](groups, costs_to_go, evaluations, noise)
-            terms[node] = list(map(ScoreTerm, weights, evaluations.outcomes))
-        return terms
+            for weight, log_prob in zip(weights, found[node].log_probs, strict=True):
+                score = first_order(log_prob, witness)
+                total += jnp.sum(lax.stop_gradient(weight) * score)
+        return total
 
 
 # Which elements are moved in one run: each returns the weight of every outcome.

@@ -32,7 +32,7 @@ class Enumerator(Rewriter):
         producers = plan.finder.producers
         self.scorers = {n: Scorer(n, producers[n.program]) for n in nodes}
         self.node_of = {n.var: n for n in nodes}
-        self.weighing, self.adding = set(), set(nodes)
+        self.weighing, self.adding, self.choosing = set(), set(nodes), set()
         self.sizes = [support_size(n) or 1 for n in nodes]
         self.shapes = [(*(loop.length for loop in n.loops), *n.shape) for n in nodes]
         self.outcomes = math.prod(
@@ -62,7 +62,7 @@ class Enumerator(Rewriter):
             digits = place // size ** np.arange(count) % size
             place = place // size**count
             given[node] = digits.reshape(shape)
-        frame = self.run(self.plan.program, args, {}, Scope({}, {}, given, None))
+        frame = self.run(self.plan.program, args, {}, Scope({}, {}, given))
         cost = self.shadow(frame, self.plan.program.outvars[0])
         assert frame.extra is not None
         return cost * jnp.exp(frame.extra + self.shares)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.extend.core as jex_core
@@ -11,33 +11,6 @@ import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
 from ._errors import BiasError
-from ._frame import Frame
-from ._scores import Scorer
-
-
-class ScoreTerm(NamedTuple):
-    """Adds `sum(coefficient * d log p(outcome))` to the gradient.
-
-    Attributes:
-      coefficient: of the draw's shape, those of loops first.
-      outcome: of the draw's own, likewise.
-    """
-
-    coefficient: jax.Array
-    outcome: jax.Array
-
-
-def compared_term(scorer: Scorer, frame: Frame, value: jax.Array) -> jax.Array:
-    """A number of value zero: the terms of one draw, at one step of the loops around it."""
-    total = jnp.zeros((), scorer.dtype)
-    for coefficient, outcome in frame.scope.given[scorer.node]:
-        counts = coefficient != 0
-        here = counts.reshape(counts.shape + (1,) * (value.ndim - counts.ndim))
-        # Where nothing counts the outcome may be impossible, and have no score.
-        log_prob = scorer.log_prob(jnp.where(here, outcome, value), frame.read)
-        score = first_order(log_prob, frame.scope.witness)
-        total += jnp.sum(jnp.where(counts, coefficient, 0) * score)
-    return total
 
 
 def witness_of(args: list[Any]) -> jax.Array:

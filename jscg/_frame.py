@@ -24,14 +24,12 @@ class Scope:
       past: of the earlier steps of a loop around it.
       given: for draws that are compared, arrays whose first axes are the loops still to come
         (see `_comparisons`).
-      witness: a number that depends on all that the result may be differentiated by.
       weigh: makes a weight for costs of a sum of log-probs.
     """
 
     current: dict[StochasticNode, LogProb]
     past: dict[tuple[Any, StochasticNode], LogProb]
     given: dict[StochasticNode, Any]
-    witness: Any
     weigh: Callable[[jax.Array], jax.Array] = box
 
 

@@ -10,6 +10,7 @@ from ._errors import refuse
 from ._influence import InfluenceMap
 from ._nodes import StochasticNode
 from ._pairs import Score
+from ._program import Program
 from .estimators import Estimator
 
 
@@ -21,13 +22,17 @@ class Groups:
       moves: which elements the estimator moves in one run: "all", "one" of each group, or "each".
       mixed: the axes of the draw (loops first) along which elements reach the same costs; along
         the others every element has its own.
+      single: whether all elements are one such group, so that a difference between two runs is a
+        difference between their costs-to-go.
     """
 
     moves: str
     mixed: tuple[int, ...]
+    single: bool
 
 
 def find_groups(
+    program: Program,
     pairs: list[tuple[Score, CostNode]],
     estimators: dict[StochasticNode, Estimator],
     influence: InfluenceMap,
@@ -37,13 +42,18 @@ def find_groups(
     Raises:
       BiasError: where the estimator cannot be used in a loop.
     """
+    parts = program.walk()
+    # What the user has taken out of costs-to-go differs between runs all the same.
+    denied = any(eqn.primitive.name == "stop_influence" for part in parts for eqn in part.eqns)
     by_node: dict[StochasticNode, list[tuple[Score, CostNode]]] = {}
     for score, cost in pairs:
         by_node.setdefault(score.node, []).append((score, cost))
     found = {}
     for node, scored in by_node.items():
         mixed = group_axes(node, scored)
-        found[node] = Groups(estimators[node].moves, mixed)
+        sizes = [*(loop.length for loop in node.loops), *node.shape]
+        single = not denied and all(n == 1 for a, n in enumerate(sizes) if a not in mixed)
+        found[node] = Groups(estimators[node].moves, mixed, single)
         if found[node].moves == "all":
             _refuse_chains(node, estimators[node], influence)
         if found[node].moves == "each":

@@ -123,9 +123,8 @@ def make_plan(
         _choose_axis(cost, weight, estimators, others, axes)
     if purpose == "first order":
         compare_without_baseline(program, weights, estimators, others)
-    compared = find_groups(
-        [(s, cost) for cost, w in weights.items() for s in w.compared], estimators, influence
-    )
+    compared_pairs = [(s, cost) for cost, w in weights.items() for s in w.compared]
+    compared = find_groups(program, compared_pairs, estimators, influence)
     if compared and has_effects(program):
         node = next(iter(compared))
         raise refuse(

@@ -20,7 +20,6 @@ from jax import lax
 from ._compat import bind, bind_all
 from ._costs import CostNode
 from ._expected import expected
-from ._first_order import compared_term, witness_of
 from ._fits import fitted_terms
 from ._frame import Frame, Scope
 from ._nodes import FREE, StochasticNode
@@ -43,22 +42,23 @@ class Rewriter:
 
     keeps_effects = True
 
-    def __init__(self, plan: Plan, compare: Callable[[list[Any]], dict] | None = None):
-        self.plan, self.compare = plan, compare
+    def __init__(self, plan: Plan, compare: Callable[[Rewriter], Any] | None = None):
+        self.plan = plan
         self.shadows = plan.finder.shadows
         producers = plan.finder.producers
         enumerated = {e.node for w in plan.weights.values() for e in w.enumerations}
         wanted = plan.scored | enumerated | plan.compared.keys()
         self.scorers = {n: Scorer(n, producers[n.program]) for n in plan.nodes if n in wanted}
         # Whose log-probs weight costs, who adds terms of its own, who chooses what to compare.
-        self.weighing = plan.scored
-        self.adding = plan.baselines.keys() | plan.compared.keys()
-        self.choosing: set[StochasticNode] = set()
-        self.node_of = {n.var: n for n in plan.scored | plan.compared.keys()}
+        self.weighing = plan.scored | plan.compared.keys()
+        self.adding = set(plan.baselines)
+        self.choosing = set(plan.compared)
+        self.node_of = {n.var: n for n in self.weighing}
         self.free = {n.var for n in plan.nodes if n.verdict == FREE}
         self.baselines = {
             n.program.eqns[b.position].outvars[0]: b for n, b in plan.baselines.items()
         }
+        self.comparer = compare(self) if compare is not None and plan.compared else None
         self.touched: dict[tuple[Program, int], bool] = {}
         self.portions: dict[Program, list[Any]] = {}
         for part in plan.program.walk():
@@ -72,15 +72,32 @@ class Rewriter:
 
     def __call__(self, args: list[Any]) -> list[Any]:
         """Runs the program; its first output is the surrogate."""
-        given = self.compare(args) if self.compare is not None else {}
-        scope = Scope({}, {}, given, witness_of(args) if given else None)
-        frame = self.run(self.plan.program, args, {}, scope)
+        if self.comparer is None:
+            first, (rest, _) = self.surrogate(args, {})
+            return [first, *rest]
+        symbols = self.comparer.symbols()
+        # Costs-to-go are needed where elements have costs of their own.
+        apart = {n: s for n, s in symbols.items() if not self.plan.compared[n].single}
+        if apart:
+            first, pull, (rest, found) = jax.vjp(
+                lambda apart: self.surrogate(args, symbols | apart), apart, has_aux=True
+            )
+            (own,) = pull(jnp.ones_like(first))
+        else:
+            (first, (rest, found)), own = self.surrogate(args, symbols), {}
+        own = lax.stop_gradient({n: own.get(n, first) for n in symbols})
+        first += self.comparer.term(args, own, found).astype(first.dtype)
+        return [first, *rest]
+
+    def surrogate(self, args: list[Any], symbols: dict[StochasticNode, jax.Array]):
+        """The surrogate, the other results, and what estimators compare."""
+        frame = self.run(self.plan.program, args, {}, Scope({}, {}, symbols))
         first = self.shadow(frame, self.plan.program.outvars[0])
         for term in fitted_terms(self, frame):
             self.add_extra(frame, term)
         if frame.extra is not None:
             first = first + frame.extra.astype(first.dtype)
-        return [first, *(frame.read(v) for v in self.plan.program.outvars[1:])]
+        return first, ([frame.read(v) for v in self.plan.program.outvars[1:]], frame.found)
 
     # Running one program.
 
@@ -126,10 +143,17 @@ class Rewriter:
 
     def account(self, frame: Frame, node: StochasticNode, value: jax.Array) -> None:
         """Does what a draw needs, once it is made."""
-        if node in self.weighing:
-            self.set_log_prob(frame, node, self.scorers[node].log_prob(value, frame.read))
+        if node in self.choosing:
+            assert self.comparer is not None
+            frame.found[node] = self.comparer.choose(frame, node, value)
+            self.set_log_prob(frame, node, frame.scope.given[node])
         else:
-            self.add_extra(frame, compared_term(self.scorers[node], frame, value))
+            self.set_log_prob(frame, node, self.scorers[node].log_prob(value, frame.read))
+
+    def nothing(self, node: StochasticNode) -> Any:
+        """What a branch without a draw reports of it."""
+        assert self.comparer is not None
+        return self.comparer.nothing(node)
 
     def set_log_prob(self, frame: Frame, node: StochasticNode, log_prob: jax.Array) -> None:
         frame.raw[node] = log_prob
@@ -217,4 +241,4 @@ class Rewriter:
         """What weights a cost, with the axis over which the others are the baseline."""
         others = set(weight.others)
         with_baseline = [s for s in weight.scores if s not in others]
-        return [(with_baseline, weight.leave_one_out), (weight.others, None)]
+        return [(with_baseline, weight.leave_one_out), ([*weight.others, *weight.compared], None)]

@@ -181,7 +181,7 @@ class Traced:
             active, options = closure + self.active, self.options
             plan = make_plan(program, active, options.choices, options.purpose)
             warn_if_nothing_is_drawn(plan)
-            rewriter = Rewriter(plan, Comparer(plan) if plan.compared else None)
+            rewriter = Rewriter(plan, Comparer)
             held = [v for part in program.walk() for v in part.consts.values()]
             if not any(isinstance(v, jax.core.Tracer) for v in held):
                 self.plans[id(jaxpr.eqns)] = (jaxpr, rewriter)
