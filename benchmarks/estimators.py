@@ -25,6 +25,9 @@ from jax.scipy.special import gammaln
 import jscg
 from benchmarks import harness, nvil
 from jscg import estimators as est
+from jscg._api import options_of
+from jscg._nodes import PATHWISE
+from jscg._trace import trace
 
 Gradient = Callable[[Any, jax.Array], Any]
 
@@ -266,6 +269,29 @@ def table(name: str, options: Any) -> list[tuple[str, float, float, float, float
     return [(row, z, v, c, v * c / unit) for row, z, v, c in lines]
 
 
+def picked(problem: Problem, samples: int) -> str:
+    """What `Auto` does with every draw whose parameters need a gradient."""
+    options = options_of(0, False, samples, est.Auto(), None)
+    options = dataclasses.replace(options, purpose="first order")
+    args = (problem.params, jax.random.key(0))
+    plan = trace(problem.cost, options, args, {}, {})[0].plan
+    enumerated = {e.node for w in plan.weights.values() for e in w.enumerations}
+    alone = {s.node for w in plan.weights.values() for s in w.others}
+    found = []
+    for node in plan.nodes:
+        ways = ["enumerated"] * (node in enumerated)
+        if node in plan.compared:
+            ways.append(type(plan.estimators[node]).__name__)
+        elif node in plan.scored:
+            baseline = "fitted" if node in plan.fitted else "leave one out"
+            ways.append(f"scored, {'no baseline' if node in alone else baseline}")
+        elif node.verdict == PATHWISE:
+            ways.append("pathwise")
+        if ways:
+            found.append(f"{node.name}: {' and '.join(ways)}")
+    return "; ".join(found)
+
+
 def main() -> None:
     """Run as a script."""
     parser = harness.parser(__doc__)
@@ -277,6 +303,8 @@ def main() -> None:
         print(f"  {'estimator':28}{'z':>6}{'variance':>11}{'cost':>7}{'variance x cost':>17}")
         for row, z, variance, cost, product in lines:
             print(f"  {row:28}{z:6.1f}{variance:11.3g}{cost:7.2f}{product:17.3g}", flush=True)
+        for samples in (1, 4):
+            print(f"  Auto, {samples} sample(s), has {picked(PROBLEMS[name](), samples)}")
 
 
 if __name__ == "__main__":

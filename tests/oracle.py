@@ -154,8 +154,12 @@ def assert_case(case: Case, key, estimators: dict[str, object]) -> None:
     """The oracle can judge, and every estimator is unbiased by its judgement.
 
     All of it is sampled in one compiled call: the draws are the same, so they compile once.
+    Second derivatives, which take the most time to compile, are those of the first estimator.
     """
-    runs = {name: derivatives(case, estimator) for name, estimator in estimators.items()}
+    runs = {
+        name: derivatives(case, estimator, case.order if i == 0 else 1)
+        for i, (name, estimator) in enumerate(estimators.items())
+    }
     if case.may_refuse:
         runs = {name: run for name, run in runs.items() if not refuses(case, run, key)}
     plain = jax.value_and_grad(case.fun)
@@ -168,7 +172,8 @@ def assert_case(case: Case, key, estimators: dict[str, object]) -> None:
     assert_honest(case, values, plain_gradients)
     _, gradient, second = truth(case)
     for name in runs:
-        for order, z in enumerate(map(z_of, found[name], (gradient, second)), 1):
+        for order, exact in enumerate((gradient, second)[: len(found[name])], 1):
+            z = z_of(found[name][order - 1], exact)
             assert_small(z, f"{case.name}, {name}, derivative {order}")
 
 
@@ -193,9 +198,9 @@ def derivatives_of(fun: Callable, estimator) -> list[Callable]:
     return [jax.grad(surrogate), jax.hessian(surrogate)]
 
 
-def derivatives(case: Case, estimator) -> Callable:
-    """Gradient and, where the case has one, Hessian of the surrogate, as a list."""
-    wanted = derivatives_of(case.fun, estimator)[: case.order]
+def derivatives(case: Case, estimator, order: int) -> Callable:
+    """Gradient and, to second order, Hessian of the surrogate, as a list."""
+    wanted = derivatives_of(case.fun, estimator)[:order]
     return lambda params, key: [derivative(params, key) for derivative in wanted]
 
 

@@ -16,14 +16,11 @@ KEY = random.key(5)
 CASES = {case.name: case for case in CONTEXTS + LAYOUTS}
 ENUMERATED = [
     "two_draws",
-    "scan_markov_chain",
     "scan_two_draws_in_each_step",
     "scan_nested",
     "cond_with_a_cost_afterwards",
     "cond_inside_scan",
     "switch_on_a_draw",
-    "checkpoint_inside_scan",
-    "vmap_over_a_whole_program",
     "drawn_index_gathers_parameters",
     "batch_of_examples",
 ]

@@ -92,11 +92,8 @@ def test_unbiased_for_every_family(name):
 ONE_OF_A_KIND = {n: FIRST[n] for n in ["Auto", "Coupled", "LeaveOneOut", "MeasureValued"]}
 PLACES = [
     "draw_feeding_draw_feeding_draw",
-    "scan_cost_in_carry",
-    "scan_final_state_only",
     "scan_markov_chain",
     "scan_two_draws_in_each_step",
-    "scan_nested",
     "cond_with_a_cost_afterwards",
     "batch_of_examples",
 ]
@@ -111,7 +108,8 @@ def test_unbiased_wherever_a_draw_stands(name):
 
 
 MORE_PLACES = [
-    "vmap_over_a_whole_program",
+    "scan_cost_in_carry",
+    "scan_nested",
     "scan_draws_mixed_after_the_loop",
     "scan_reversed",
     "switch_on_a_draw",

@@ -179,6 +179,7 @@ def deep(added=None, rows=32):
 
 
 @functools.cache
+@functools.cache
 def deep_gradients(added, samples, estimators):
     """50 of them."""
     logits = jnp.array([[0.1, -0.3, 0.5], [0.3, -0.1, 0.7], [0.5, 0.1, 0.9]])
