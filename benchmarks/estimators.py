@@ -283,8 +283,8 @@ def picked(problem: Problem, samples: int) -> str:
         if node in plan.compared:
             ways.append(type(plan.estimators[node]).__name__)
         elif node in plan.scored:
-            baseline = "fitted" if node in plan.fitted else "leave one out"
-            ways.append(f"scored, {'no baseline' if node in alone else baseline}")
+            without = "no baseline" if node in alone else "leave one out"
+            ways.append(f"scored, {'fitted baseline' if node in plan.fitted else without}")
         elif node.verdict == PATHWISE:
             ways.append("pathwise")
         if ways:
