@@ -58,11 +58,11 @@ def _live(rw: Any, program: Program) -> list[Unit]:
             not needed.isdisjoint(eqn.outvars)
             or (eqn.effects and rw.keeps_effects)
             or held
-            or eqn.outvars[0] in rw.baselines
+            or not rw.baselines.keys().isdisjoint(eqn.outvars)
         ):
             live.append(unit)
             needed.update(variables(eqn.invars))
-        elif (parts := shadows.linear.get(eqn.outvars[0])) is not None:
+        elif eqn.outvars and (parts := shadows.linear.get(eqn.outvars[0])) is not None:
             # Only its shadow is used: its factors are needed.
             factors = [
                 v

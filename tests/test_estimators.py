@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax, random
+from jax.experimental import io_callback
 from jax.nn import sigmoid
 from jax.scipy.special import gammaincc, gammaln
 from jax.scipy.stats import norm
@@ -232,6 +233,45 @@ def test_a_second_derivative_is_refused(name):
     for second in seconds:
         with pytest.raises(jscg.JscgError, match="first derivative only"):
             jax.eval_shape(second, TH, KEY)
+
+
+@pytest.mark.parametrize("estimator", [None, every.Coupled()], ids=["default", "Coupled"])
+def test_further_runs_are_silent_and_have_no_effects(estimator):
+    seen = []
+
+    def in_a_loop(p, key):
+        def step(x, k):
+            x = x + random.bernoulli(k, p)
+            jax.debug.callback(seen.append, x)
+            return x, None
+
+        return lax.scan(step, 0.0, random.split(key, 2))[0] ** 2
+
+    def at_the_top(p, key):
+        x = random.bernoulli(key, p)
+        jax.debug.callback(seen.append, x)
+        return jnp.exp(1.0 * x)
+
+    for fun, count in ((in_a_loop, 2), (at_the_top, 1)):
+        seen.clear()
+        jscg.grad_expectation(fun, estimators=estimator)(0.4, KEY)
+        jax.effects_barrier()
+        assert len(seen) == count
+
+    def with_effects(p, key):
+        x = random.bernoulli(key, p)
+        io_callback(seen.append, None, x, ordered=True)
+        return jnp.exp(1.0 * x)
+
+    seen.clear()
+    gradient = jscg.grad_expectation(with_effects, estimators=estimator)
+    if estimator is None:
+        gradient(0.4, KEY)
+        jax.effects_barrier()
+        assert len(seen) == 1
+    else:
+        with pytest.raises(jscg.JscgError, match="has effects"):
+            gradient(0.4, KEY)
 
 
 # Continuous draws, by the derivative of their law: for each the expectation of cost(x).
