@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import jax
 
@@ -75,8 +75,18 @@ class Estimator:
     """Base class of the estimators.
 
     An estimator of a draw says for which of the costs that the draw influences it is replaced by
-    its exact expectation over the draw, and with which baseline the others are scored.
+    its exact expectation over the draw, and with which baseline the others are scored, or at
+    which other values of the draw the program is run again.
+
+    Attributes:
+      compares: whether the rest of the program is run again at other values of the draw.
+      moves: which elements of a draw differ in such a run, of those that reach the same costs: all
+        of them; one that is picked at random, with a chance in proportion to its largest
+        coefficient; or each of them, in a run of its own.
     """
+
+    compares: ClassVar[bool] = False
+    moves: ClassVar[Literal["all", "one", "each"]] = "all"
 
     @property
     def unbiased(self) -> bool:
@@ -124,23 +134,9 @@ class Estimator:
         return True
 
     @property
-    def compares(self) -> bool:
-        """Whether the rest of the program is run again at other values of the draw."""
-        return False
-
-    @property
     def may_compare(self) -> bool:
         """Whether that may be done in place of scoring, if only first derivatives are wanted."""
         return False
-
-    @property
-    def moves(self) -> Literal["all", "one", "each"]:
-        """Which elements of a draw differ in such a run, of those that reach the same costs.
-
-        All of them; one that is picked at random, with a chance in proportion to its largest
-        coefficient; or each of them, in a run of its own.
-        """
-        return "all"
 
     @property
     def budget(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 from ._base import Estimator, Evaluations, Sampled, difference
 from ._checks import why_not_rerun
@@ -38,15 +38,8 @@ class Coupled(Estimator):
       Array(3., dtype=float32, weak_type=True)
     """
 
-    @property
-    def compares(self) -> bool:
-        """Yes."""
-        return True
-
-    @property
-    def moves(self) -> Literal["one"]:
-        """One of those that reach the same costs."""
-        return "one"
+    compares = True
+    moves = "one"
 
     def compare(self, draw: Sampled) -> Evaluations:
         """The sample and its neighbour."""

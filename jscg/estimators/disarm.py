@@ -16,10 +16,7 @@ from ._checks import why_not_rerun
 class _Antithetic(Estimator):
     """What the estimators of this file share."""
 
-    @property
-    def compares(self) -> bool:
-        """Yes."""
-        return True
+    compares = True
 
     def check(self, node: Any) -> str | None:
         """Needs Bernoulli draws."""

@@ -40,10 +40,7 @@ class LeaveOneOut(Estimator):
         if self.samples < 2:
             raise ValueError(f"LeaveOneOut compares samples, but samples={self.samples}")
 
-    @property
-    def compares(self) -> bool:
-        """Yes."""
-        return True
+    compares = True
 
     def compare(self, draw: Sampled) -> Evaluations:
         """All samples with each other."""

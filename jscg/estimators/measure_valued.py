@@ -38,15 +38,8 @@ class MeasureValued(Estimator):
 
     budget: int = 1024
 
-    @property
-    def compares(self) -> bool:
-        """Yes."""
-        return True
-
-    @property
-    def moves(self) -> Literal["each"]:
-        """Each of those that reach the same costs."""
-        return "each"
+    compares = True
+    moves = "each"
 
     def compare(self, draw: Sampled) -> Evaluations:
         """The two parts."""

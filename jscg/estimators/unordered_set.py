@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,15 +49,8 @@ class UnorderedSet(Estimator):
         if self.samples < 2:
             raise ValueError(f"UnorderedSet compares outcomes, but samples={self.samples}")
 
-    @property
-    def compares(self) -> bool:
-        """Yes."""
-        return True
-
-    @property
-    def moves(self) -> Literal["each"]:
-        """Each of those that reach the same costs."""
-        return "each"
+    compares = True
+    moves = "each"
 
     def compare(self, draw: Sampled) -> Evaluations:
         """The outcomes of the set."""
