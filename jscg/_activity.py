@@ -8,7 +8,7 @@ a zero tangent.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import jax.numpy as jnp
@@ -23,16 +23,44 @@ FLAT = {"stop_gradient", "floor", "ceil", "round", "sign", "population_count", "
 Step = Callable[[Any, list[bool]], list[bool]]
 
 
-def active_variables(program: Program, inputs: list[bool]) -> set[Any]:
+def active_variables(
+    program: Program, inputs: list[bool], relaxed: Container[Any] = ()
+) -> set[Any]:
     """Returns the active variables of `program` and of all programs within.
 
     Args:
       program: the program.
       inputs: for each of its inputs, whether the gradient is for it.
+      relaxed: discrete draws with a derivative all the same, by their variables.
     """
+
+    def step(eqn: Any, flags: list[bool]) -> list[bool]:
+        if eqn.primitive.name == "draw" and eqn.outvars[0] in relaxed:
+            return [any(flags)]
+        kinds = [v.aval.dtype for v, f in zip(eqn.invars, flags, strict=True) if f]
+        if not any(_is_float(k) for k in kinds):  # integers, up to the edge of a relaxed draw
+            return [bool(kinds) and eqn.primitive.name != "draw"] * len(eqn.outvars)
+        return _tangents(eqn, flags)
+
     active: set[Any] = set()
-    _visit(program, inputs, active, _tangents)
+    _visit(program, inputs, active, step if relaxed else _tangents)
     return active
+
+
+def behind(program: Program, sources: set[Any]) -> set[Any]:
+    """Returns the floats that depend on some variables, which are not among them, by no draw.
+
+    A continuous draw moves with its parameters, and is no end of the way.
+    """
+
+    def step(eqn: Any, flags: list[bool]) -> list[bool]:
+        if eqn.primitive.name == "draw" and FAMILIES[eqn.params["family"]].discrete:
+            return [False]
+        return [any(flags) and _is_float(v.aval.dtype) for v in eqn.outvars]
+
+    found = set(sources)
+    _visit(program, [False] * len(program.invars), found, step)
+    return found
 
 
 _BITS = {"random_bits", "rng_bit_generator", "threefry2x32"}

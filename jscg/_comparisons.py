@@ -27,14 +27,15 @@ from ._first_order import first_order, is_float, witness_of
 from ._frame import Frame
 from ._groups import Groups
 from ._nodes import StochasticNode
-from ._prober import Prober, symbol_of
+from ._prober import Evaluated, Prober, symbol_of
 from ._sampled import Sampled
 from .estimators import Evaluations
 
 _AT_ONCE = 16  # runs that are mapped together where every element has its own
 _PICK = 0xFFFF
 
-Run = Callable[[jax.Array], list[jax.Array]]  # elements moved -> costs-to-go at every value
+Run = Callable[[jax.Array], list[Evaluated]]  # elements moved -> costs-to-go at every value
+Weights = tuple[list[jax.Array], list[Any]]  # of every outcome, and of every path
 
 
 class Chosen(NamedTuple):
@@ -44,11 +45,13 @@ class Chosen(NamedTuple):
       evaluations: values, outcomes, coefficients.
       noise: by which an element is picked.
       log_probs: of the outcomes, differentiable.
+      paths: of the values, differentiable.
     """
 
     evaluations: Evaluations
     noise: jax.Array
     log_probs: list[jax.Array]
+    paths: list[jax.Array | None]
 
 
 class Comparer:
@@ -69,14 +72,18 @@ class Comparer:
     def _chosen(self, node: StochasticNode, value: jax.Array, read: Any) -> Chosen:
         scorer = self.rewriter.scorers[node]
         draw = Sampled(scorer, lax.stop_gradient(value), lambda v: lax.stop_gradient(read(v)))
-        made = self.plan.estimators[node].compare(draw)
+        estimator = self.plan.estimators[node]
+        made = estimator.compare(draw)
+        paths: list[jax.Array | None] = []
+        if made.paths is not None:  # the same once more, with derivatives
+            paths = estimator.compare(Sampled(scorer, draw.value, read)).paths or []
         log_probs = []
         for outcome, *column in zip(made.outcomes, *made.coefficients, strict=True):
             counts = functools.reduce(jnp.logical_or, [c != 0 for c in column])
             counts = counts.reshape(counts.shape + (1,) * (value.ndim - counts.ndim))
             # Where nothing counts the outcome may be impossible, and have no score.
             log_probs.append(scorer.log_prob(jnp.where(counts, outcome, value), read))
-        return Chosen(made, draw.gumbel(_PICK), log_probs)
+        return Chosen(made._replace(paths=None), draw.gumbel(_PICK), log_probs, paths)
 
     def nothing(self, node: StochasticNode) -> Chosen:
         """Zeros of that structure, from a branch without the draw."""
@@ -107,42 +114,53 @@ class Comparer:
         fixed = [lax.stop_gradient(x) if is_float(x) else x for x in args]
         witness, total = witness_of(args), jnp.float32(0)
         for node, groups in self.plan.compared.items():
-            evaluations, noise, _ = lax.stop_gradient(found[node])
+            chosen = found[node]
+            evaluations, noise = lax.stop_gradient((chosen.evaluations, chosen.noise))
             if node not in self.probers:
                 self.probers[node] = Prober(self.plan, node)
 
             def costs_to_go(moved, prober=self.probers[node], node=node, e=evaluations):
                 """At each of the values."""
                 return [
-                    own[node] if value is None else prober.costs_to_go(fixed, moved, value)
+                    Evaluated(own[node])
+                    if value is None
+                    else prober.costs_to_go(fixed, moved, value)
                     for value in e.values
                 ]
 
-            weights = _MOVES[groups.moves](groups, costs_to_go, evaluations, noise)
-            for weight, log_prob in zip(weights, found[node].log_probs, strict=True):
-                score = first_order(log_prob, witness)
-                total += jnp.sum(lax.stop_gradient(weight) * score)
+            weights, slopes = _MOVES[groups.moves](groups, costs_to_go, evaluations, noise)
+            moving = [*chosen.log_probs, *chosen.paths]
+            for weight, moved in zip([*weights, *slopes], moving, strict=False):
+                if moved is not None:
+                    total += jnp.sum(lax.stop_gradient(weight) * first_order(moved, witness))
         return total
 
 
-# Which elements are moved in one run: each returns the weight of every outcome.
+# Which elements are moved in one run: each returns the weights.
 
 
-def _all_at_once(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> list[jax.Array]:
-    return _weights(e, run(jnp.ones(noise.shape, bool)))
+def _all_at_once(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> Weights:
+    found = run(jnp.ones(noise.shape, bool))
+    weights, slopes = _weights(e, found), [evaluated.slope for evaluated in found]
+    for slope, tilts in zip(slopes, e.tilts or [], strict=False):
+        for m, tilt in enumerate(tilts):
+            if slope is not None:
+                products = jnp.sum(slope * tilt, -1)
+                weights[m] += jnp.sum(products, groups.mixed, keepdims=True)
+    return weights, slopes
 
 
-def _one_of_each(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> list[jax.Array]:
+def _one_of_each(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> Weights:
     """One element, picked by Gumbel noise with a chance in proportion to its coefficients."""
     size = functools.reduce(jnp.maximum, [jnp.abs(c) for row in e.coefficients for c in row])
     race = jnp.where(size > 0, jnp.log(jnp.where(size > 0, size, 1)) + noise, -jnp.inf)
     moved = _first_maximum(race, groups.mixed) & (size > 0)
     total = jnp.sum(size, groups.mixed, keepdims=True)
     chance = jnp.where(moved, size, 1) / jnp.where(total > 0, total, 1)
-    return [jnp.where(moved, w / chance, 0) for w in _weights(e, run(moved))]
+    return [jnp.where(moved, w / chance, 0) for w in _weights(e, run(moved))], []
 
 
-def _each_in_turn(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> list[jax.Array]:
+def _each_in_turn(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> Weights:
     sizes = [noise.shape[a] for a in groups.mixed]
     count = math.prod(sizes)
 
@@ -153,16 +171,16 @@ def _each_in_turn(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) ->
         return [jnp.where(moved, w, 0) for w in _weights(e, run(moved))]
 
     found = lax.map(weights_of, jnp.arange(count), batch_size=min(count, _AT_ONCE))
-    return [jnp.sum(w, 0) for w in found]
+    return [jnp.sum(w, 0) for w in found], []
 
 
 _MOVES = {"all": _all_at_once, "one": _one_of_each, "each": _each_in_turn}
 
 
-def _weights(e: Evaluations, costs_to_go: list[jax.Array]) -> list[jax.Array]:
+def _weights(e: Evaluations, found: list[Evaluated]) -> list[jax.Array]:
     """For each outcome, the sum of its coefficients times costs-to-go."""
     columns = zip(*e.coefficients, strict=True)
-    each = [[c * q for c, q in zip(column, costs_to_go, strict=True)] for column in columns]
+    each = [[c * q.cost for c, q in zip(column, found, strict=True)] for column in columns]
     return [functools.reduce(jnp.add, products) for products in each]
 
 

@@ -27,7 +27,13 @@ from .laws.density import by_density
 from .laws.location import by_location
 
 
-def mend(program: Program, inputs: list[bool], silent: set[Any], asked: dict[Any, str]):
+def mend(
+    program: Program,
+    inputs: list[bool],
+    silent: set[Any],
+    asked: dict[Any, str],
+    relaxed: set[Any],
+):
     """Takes the jumps out of a program, in place.
 
     Args:
@@ -36,6 +42,7 @@ def mend(program: Program, inputs: list[bool], silent: set[Any], asked: dict[Any
       silent: draws whose jumps the user allows.
       asked: continuous draws that the user does not want to be differentiated, with the law
         that they are to have.
+      relaxed: discrete draws with a derivative all the same.
 
     Returns:
       The active variables, and for the variable of each draw that was put in, that of the noise of
@@ -46,7 +53,7 @@ def mend(program: Program, inputs: list[bool], silent: set[Any], asked: dict[Any
     """
     origins: dict[Any, Any] = {}
     while True:
-        active = active_variables(program, inputs)
+        active = active_variables(program, inputs, relaxed)
         noisy = noisy_variables(program, silent)
         jumps = find_jumps(program, inputs, active, noisy) if noisy and not asked else []
         if not jumps and not asked:

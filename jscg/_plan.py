@@ -24,7 +24,9 @@ from ._mend import mend
 from ._nodes import PATHWISE, SCORED, StochasticNode, check_bounds, find_nodes, name_draws
 from ._pairs import Pair, Pairs, Score
 from ._program import Program
+from ._relaxed import Edge, find_edges
 from ._rerun import compare_cheap, compare_without_baseline, has_effects
+from ._smooth import check_smooth, relaxed_with
 from .estimators import Auto, Estimator
 
 
@@ -61,6 +63,8 @@ class Plan:
     baselines: dict[StochasticNode, Baseline]
     fitted: dict[StochasticNode, Fitted]
     compared: dict[StochasticNode, Groups]
+    edges: dict[StochasticNode, list[Edge]]
+    passed: set[tuple[Program, int]]
     kept: dict[StochasticNode, set[int]]
     exports: dict[Program, list[StochasticNode]]
     running: dict[Program, list[StochasticNode]]
@@ -70,6 +74,16 @@ class Plan:
     def scored(self) -> set[StochasticNode]:
         """The draws whose log-prob is needed somewhere."""
         return {s.node for s in _distinct_scores(self.weights)}
+
+    @property
+    def relaxing(self) -> dict[StochasticNode, Estimator]:
+        """The estimators of the draws that are relaxed in some run."""
+        return {n: self.estimators[n] for n in self.edges}
+
+    @property
+    def relaxed(self) -> set[StochasticNode]:
+        """The draws that are relaxed whenever the program is run."""
+        return {n for n in self.edges if self.estimators[n].relaxes == "program"}
 
 
 def _distinct_scores(weights: dict[CostNode, Weight]) -> dict[Score, None]:
@@ -98,18 +112,23 @@ def make_plan(
     allowed = isinstance(choices, Estimator) and choices.allows_jumps
     silent = set(names) if allowed else {v for v, e in chosen.items() if e.allows_jumps}
     asked: dict[Any, str] = {v: e.continuous_law for v, e in chosen.items() if e.continuous_law}
-    active, origins = mend(program, active_inputs, silent, asked)
+    relaxed = {v for v, e in chosen.items() if e.relaxes == "program"}
+    if isinstance(choices, Estimator) and choices.relaxes == "program":
+        relaxed = set(names)
+    active, origins = mend(program, active_inputs, silent, asked, relaxed)
     nodes = find_nodes(program, active)
     check_keys(program, nodes, origins)
     check_bounds(program, nodes, active_inputs)
     estimators = _choose(nodes, choices, chosen, origins)
     influence = InfluenceMap(program, [n for n in nodes if n.verdict == SCORED])
     finder = CostFinder(program, influence, keep_constants=purpose == "bound")
+    edges, passed = _find_edges(program, nodes, estimators, influence)
     pairs = Pairs(estimators)
     weights = {}
     for part, costs in finder.shadows.costs.items():
+        made = finder.producers[part]
         for cost in costs.values():
-            weights[cost] = _weigh(cost, pairs.of(cost), influence, finder.producers[part])
+            weights[cost] = _weigh(cost, pairs.of(cost), influence, made, edges)
     scored = list({s.node: None for s in _distinct_scores(weights)})
     baselines = find_baselines(program, scored, influence)
     Scales(finder, baselines).run(program)
@@ -146,6 +165,8 @@ def make_plan(
         baselines,
         fitted,
         compared,
+        edges,
+        passed,
         *tables,
     )
     _route(plan)
@@ -202,8 +223,23 @@ def _choose(
     return estimators
 
 
-def _weigh(cost: CostNode, found: list[Pair], influence, producers) -> Weight:
+def _find_edges(program, nodes, estimators, influence):
+    """Where draws that are relaxed become floats, and what must let derivatives pass then."""
+    chosen = {n: estimators[n] for n in nodes if n.verdict == SCORED and estimators[n].relaxes}
+    edges = {n: find_edges(program, n, chosen, influence) for n in chosen}
+    edges = {n: each for n, each in edges.items() if each}
+    passed: set[tuple[Program, int]] = set()
+    for node in edges:
+        estimator = chosen[node]
+        if estimator.relaxes == "runs":
+            relaxed = relaxed_with(node, chosen, influence)
+            passed |= check_smooth(program, node, estimator, edges, relaxed)
+    return edges, passed
+
+
+def _weigh(cost: CostNode, found: list[Pair], influence, producers, edges) -> Weight:
     weight = Weight([], [])
+    found = [pair for pair in found if pair.estimator.relaxes != "program"]
     settled = all(pair.settled or pair.estimator.compares for pair in found)
     behind = set() if settled else behind_draws(cost, influence, producers)
     for pair in found:
@@ -216,6 +252,8 @@ def _weigh(cost: CostNode, found: list[Pair], influence, producers) -> Weight:
             continue
         if score.current:
             why = pair.why or enumerable(score.node, cost, estimator, influence, producers)
+            if isinstance(why, Enumeration) and _crosses(why, edges):
+                why = "a draw that is relaxed meets it before the cost"
             if isinstance(why, Enumeration) and _affordable(weight, why, estimator):
                 weight.enumerations.append(why)
                 score = pair.earlier
@@ -226,6 +264,12 @@ def _weigh(cost: CostNode, found: list[Pair], influence, producers) -> Weight:
         if score.past or score.current:
             weight.scores.append(score)
     return weight
+
+
+def _crosses(found: Enumeration, edges: dict[StochasticNode, list[Edge]]) -> bool:
+    """Whether the way from a draw to a cost holds an edge of another one."""
+    places = {edge.place for each in edges.values() for edge in each}
+    return any((found.node.program, index) in places for index in found.path)
 
 
 def _affordable(weight: Weight, found: Enumeration, estimator: Estimator) -> bool:

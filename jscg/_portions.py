@@ -82,6 +82,10 @@ def _read_directly(rw: Any, program: Program) -> set[Any]:
         for e in rw.plan.weights[cost].enumerations:
             for i in e.path:
                 read.update(variables(program.eqns[i].invars))
+    for edge in rw.edges.values():
+        if edge.node.program is program:
+            for i in [*edge.path, edge.index]:
+                read.update(variables(program.eqns[i].invars))
     for scorer in rw.scorers.values():
         if scorer.node.program is program:
             read.update(variables(scorer.atoms))
@@ -94,6 +98,7 @@ def _units(rw: Any, program: Program, read: set[Any]) -> list[Unit]:
     producers = rw.plan.finder.producers[program]
     anew = {i for i, eqn in enumerate(program.eqns) if eqn.primitive.name in MARKS}
     anew.update(i for i in program.subs if rw.touched[program, i])
+    anew.update(i for part, i in rw.edges.keys() | rw.lifted | rw.passed if part is program)
     linear = {producers[v] for v in rw.shadows.linear if v in producers}
     touched = sorted(anew | linear)
     looked_up = sorted(producers[v] for v in read if v in producers)

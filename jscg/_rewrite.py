@@ -29,6 +29,8 @@ from ._portions import portions
 from ._primitives import MARKS, replay
 from ._program import CUSTOM, Literal, Program
 from ._regions import region
+from ._relaxed import run_lifted
+from ._sampled import Sampled
 from ._scores import Scorer
 from ._weights import LogProb, box
 
@@ -47,13 +49,14 @@ class Rewriter:
         self.shadows = plan.finder.shadows
         producers = plan.finder.producers
         enumerated = {e.node for w in plan.weights.values() for e in w.enumerations}
-        wanted = plan.scored | enumerated | plan.compared.keys()
+        wanted = plan.scored | enumerated | plan.compared.keys() | plan.edges.keys()
         self.scorers = {n: Scorer(n, producers[n.program]) for n in plan.nodes if n in wanted}
         # Whose log-probs weight costs, who adds terms of its own, who chooses what to compare.
         self.weighing = plan.scored | plan.compared.keys()
         self.adding = set(plan.baselines)
         self.choosing = set(plan.compared)
-        self.node_of = {n.var: n for n in self.weighing}
+        self.node_of = {n.var: n for n in self.weighing | plan.relaxed}
+        self.relax(plan.relaxed, set())
         self.free = {n.var for n in plan.nodes if n.verdict == FREE}
         self.baselines = {
             n.program.eqns[b.position].outvars[0]: b for n, b in plan.baselines.items()
@@ -66,9 +69,17 @@ class Rewriter:
                 self.touched[part, index] = part.eqns[index].primitive.name not in CUSTOM and any(
                     inner in self.shadows.outputs
                     or any(eqn.primitive.name in MARKS for eqn in inner.eqns)
+                    or any(part is inner for part, _ in plan.passed)
                     for sub in subs
                     for inner in sub.walk()
                 )
+
+    def relax(self, nodes: set[StochasticNode], passed: set[tuple[Program, int]]) -> None:
+        """Sets the draws that are relaxed, and equations that let derivatives pass then."""
+        self.relaxing, self.passed = nodes, passed
+        edges = [edge for n in nodes for edge in self.plan.edges[n]]
+        self.edges = {edge.place: edge for edge in edges}
+        self.lifted = {(edge.node.program, i) for edge in edges for i in edge.lifted}
 
     def __call__(self, args: list[Any]) -> list[Any]:
         """Runs the program; its first output is the surrogate."""
@@ -133,22 +144,43 @@ class Rewriter:
             outs = bind(eqn, *args) if free else [replay(*args, **eqn.params)]
         elif name in MARKS:
             outs = args[:1]
-        else:
+        elif (frame.program, index) in self.passed:
+            outs = args
+            for body in frame.program.subs.get(index, ()):  # of a derivative rule
+                inner = self.run(body, args, {}, frame.scope)
+                outs = [inner.read(v) for v in body.outvars]
+        elif index in frame.program.subs:
             outs = region(self, frame, index, eqn, args)
+        else:
+            outs = bind(eqn, *args)
         frame.env.update(zip(eqn.outvars, outs, strict=True))
         if name == "draw" and eqn.outvars[0] in self.node_of:
             self.account(frame, self.node_of[eqn.outvars[0]], outs[0])
         elif name == "baseline" and eqn.outvars[0] in self.baselines:
             self.subtract_baseline(frame, self.baselines[eqn.outvars[0]])
+        if (frame.program, index) in self.lifted:
+            run_lifted(frame, eqn)
+        edge = self.edges.get((frame.program, index))
+        if edge is not None and edge.node in frame.relaxed:
+            edge.run(frame, self.scorers[edge.node])
 
     def account(self, frame: Frame, node: StochasticNode, value: jax.Array) -> None:
         """Does what a draw needs, once it is made."""
+        if node in self.relaxing:
+            frame.relaxed[node] = self.relaxed_value(frame, node, value)
+        if node not in self.weighing:
+            return
         if node in self.choosing:
             assert self.comparer is not None
             frame.found[node] = self.comparer.choose(frame, node, value)
             self.set_log_prob(frame, node, frame.scope.given[node])
         else:
             self.set_log_prob(frame, node, self.scorers[node].log_prob(value, frame.read))
+
+    def relaxed_value(self, frame: Frame, node: StochasticNode, value: jax.Array) -> jax.Array:
+        """Weights of the outcomes of a draw, differentiable."""
+        draw = Sampled(self.scorers[node], lax.stop_gradient(value), frame.read)
+        return self.plan.estimators[node].relax(draw)
 
     def nothing(self, node: StochasticNode) -> Any:
         """What a branch without a draw reports of it."""

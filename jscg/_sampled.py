@@ -35,15 +35,21 @@ class Sampled:
         """The outcomes of one element, and the probability of each."""
         return self._scorer.support(self._read)
 
+    def is_outcome(self) -> jax.Array:
+        """Which of the outcomes the sample is: ones and zeros on a last axis."""
+        outcomes, _ = self.support()
+        hot = self.value[..., None] == jnp.asarray(outcomes).astype(self.value.dtype)
+        return hot.astype(self._scorer.dtype)
+
     def again(self, tag: int) -> jax.Array:
         """An independent draw, another one for every tag."""
         eqn = self._scorer.node.eqn
         operands = [self._read(v) for v in eqn.invars[1:]]
         return replay(self._keys(tag), *operands, **eqn.params)
 
-    def uniform(self, tag: int) -> jax.Array:
-        """Independent uniform numbers, other ones for every tag."""
-        return self._noise(jax.random.uniform, tag)
+    def uniform(self, tag: int, *more: int) -> jax.Array:
+        """Independent uniform numbers, other ones for every tag; `more` axes at the end."""
+        return self._noise(jax.random.uniform, tag, *more)
 
     def gumbel(self, tag: int) -> jax.Array:
         """Independent Gumbel noise, other noise for every tag."""
@@ -60,9 +66,9 @@ class Sampled:
             fold = jax.vmap(fold)
         return fold(keys)
 
-    def _noise(self, sampler: Callable[..., Any], tag: int) -> jax.Array:
+    def _noise(self, sampler: Callable[..., Any], tag: int, *more: int) -> jax.Array:
         keys = typed(self._keys(tag))
-        each = self.shape[keys.ndim :]
+        each = (*self.shape[keys.ndim :], *more)
         draw = lambda k: sampler(k, each, self._scorer.dtype)  # noqa: E731
         for _ in range(keys.ndim):
             draw = jax.vmap(draw)

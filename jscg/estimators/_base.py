@@ -33,13 +33,27 @@ class Sampled(Protocol):
         """An independent draw, another one for every tag."""
         ...
 
-    def uniform(self, tag: int) -> jax.Array:
-        """Independent uniform numbers, other ones for every tag."""
+    def is_outcome(self) -> jax.Array:
+        """Which of the outcomes the sample is: ones and zeros on a last axis."""
+        ...
+
+    def uniform(self, tag: int, *more: int) -> jax.Array:
+        """Independent uniform numbers, other ones for every tag; `more` axes at the end."""
         ...
 
     def of_family(self, fun: Any, *arrays: Any) -> Any:
         """Calls `fun(*arrays, static, **operands)`, a rule of its family."""
         ...
+
+
+class Relaxed(NamedTuple):
+    """A value of a draw between its outcomes, at which the cost has a derivative.
+
+    Attributes:
+      weights: of the outcomes, on a last axis behind those of the draw's shape.
+    """
+
+    weights: jax.Array
 
 
 class Evaluations(NamedTuple):
@@ -49,16 +63,25 @@ class Evaluations(NamedTuple):
 
     .. math:: sum_m d/dtheta log p(outcome_m; theta) sum_r coefficient_rm F(value_r)
 
+    At relaxed values the cost has a derivative G in the weights of the outcomes, too.  Then
+    `<G(value_r), tilt_rm>` is added to each coefficient_rm F(value_r), and
+    `sum_r <G(value_r), d/dtheta path_r>` to the gradient.
+
     Attributes:
-      values: arrays as the draw has drawn one; None for its own sample, which costs no run.
+      values: arrays as the draw has drawn one; None for its own sample, which costs no run; or
+        `Relaxed`.
       outcomes: arrays of the same kind.
       coefficients: for every value, and for every outcome, an array of the draw's shape.  An
         outcome is not looked at where its coefficients are zero.
+      tilts: for every value, and for every outcome, weights of outcomes.
+      paths: for every value, differentiable weights of outcomes, or None.
     """
 
-    values: list[jax.Array | None]
+    values: list[jax.Array | Relaxed | None]
     outcomes: list[jax.Array]
     coefficients: list[list[jax.Array]]
+    tilts: list[list[jax.Array]] | None = None
+    paths: list[jax.Array | None] | None = None
 
 
 def difference(
@@ -83,10 +106,14 @@ class Estimator:
       moves: which elements of a draw differ in such a run, of those that reach the same costs: all
         of them; one that is picked at random, with a chance in proportion to its largest
         coefficient; or each of them, in a run of its own.
+      relaxes: whether a draw of few outcomes is run at weights of these: whenever the program is
+        run; in further runs, in which the cost must be smooth, and draws below it of the same
+        kind of estimator are relaxed, too; or in further runs at outcomes, for the slope there.
     """
 
     compares: ClassVar[bool] = False
     moves: ClassVar[Literal["all", "one", "each"]] = "all"
+    relaxes: ClassVar[Literal["", "program", "runs", "points"]] = ""
 
     @property
     def unbiased(self) -> bool:
@@ -145,6 +172,10 @@ class Estimator:
 
     def compare(self, draw: Sampled) -> Evaluations:
         """Says which values of a draw are compared, and how, where `compares`."""
+        raise NotImplementedError
+
+    def relax(self, draw: Sampled) -> jax.Array:
+        """The weights of the outcomes of a draw, where `relaxes`; differentiable."""
         raise NotImplementedError
 
     def check(self, node: Any) -> str | None:
