@@ -116,8 +116,8 @@ def sticking_the_landing(log_weight: Callable[[Any, Any], jax.Array], q: Any, z:
 
     That leaves out the score of q, whose mean is zero in the gradient of the evidence lower bound,
     the *mean* of log weights: where q is the posterior, every sample of the gradient is then zero
-    (the path derivative of Roeder et al. 2017).  In `log_mean_exp` of several particles it would be biased:
-    that is what `dreg` is for.
+    (the path derivative of Roeder et al. 2017).  In `log_mean_exp` of several particles it would be
+    biased: that is what `dreg` is for.
 
     Args:
       log_weight: `log_weight(q, z)`, log p(x, z) - log q(z | x); what it closes over, the

@@ -9,7 +9,6 @@ from jax.nn import log_sigmoid, sigmoid
 from jax.scipy.stats import norm
 from oracle import (
     BOUND,
-    FIRST_ORDER,
     Case,
     assert_case,
     assert_small,
@@ -107,7 +106,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_vimco_is_unbiased_to_second_order(case):
-    assert_case(case, KEY, {"default": None, "first order": FIRST_ORDER})
+    assert_case(case, KEY, {"default": None})
 
 
 def test_variance_of_vimco():
@@ -121,7 +120,6 @@ def test_variance_of_vimco():
     }
     run = lambda k: {name: g(jnp.array(TH), k)[:2] for name, g in gradients.items()}  # noqa: E731
     found = variance(run, KEY, 10_000)
-    print({name: (each / found["vimco"]).round(2) for name, each in found.items()})
     assert np.all(found["vimco"] < 0.1 * found["none"])
     assert np.all(found["vimco"] < 0.5 * found["any order"])
     assert np.all(found["vimco"] < 0.8 * found["first order"])
@@ -148,11 +146,11 @@ def test_vimco_is_the_formula(count, scale):
     turned = jnp.moveaxis(log_weights, 0, 1)
     again = jnp.moveaxis(jax.jit(vimco, static_argnums=1)(turned, 1), 1, 0)
     np.testing.assert_allclose(again, by_hand(log_weights), rtol=1e-6)
-    assert not np.any(jax.grad(lambda x: vimco(x).sum())(log_weights))
 
 
-def test_a_baseline_of_vimco_ignores_its_own_particle():
+def test_a_baseline_of_vimco_is_a_number_that_ignores_its_own_particle():
     log_weights = random.normal(KEY, (5,))
+    assert not np.any(jax.grad(lambda x: vimco(x)[0])(log_weights))
     for value in (-jnp.inf, -1e30, 1e30, jnp.nan):
         assert vimco(log_weights.at[2].set(value))[2] == vimco(log_weights)[2]
 
@@ -292,7 +290,6 @@ def test_signal_to_noise_ratio_with_many_particles():
         return abs(g.mean()) / g.std()
 
     plain, doubly = ([ratio(kind, count) for count in (4, 64)] for kind in ("plain", "dreg"))
-    print(plain, doubly)
     assert plain[1] < 0.5 * plain[0]
     assert doubly[1] > 2.0 * doubly[0]
 
