@@ -122,15 +122,15 @@ def sticking_the_landing(log_weight: Callable[[Any, Any], jax.Array], q: Any, z:
     Args:
       log_weight: `log_weight(q, z)`, log p(x, z) - log q(z | x); what it closes over, the
         parameters of the model among it, is differentiated as ever.
-      q: parameters of the law of z, and of no discrete draw.
+      q: parameters of the law of z, and of no discrete draw; log q must read them from here.
       z: the latents, reparameterised: jscg must differentiate through them, not score them.
 
     Returns:
       `log_weight(q, z)`.
 
     Raises:
-      JscgError: if z is not of floats, or when a second derivative is taken, in which the score
-        would be missed.
+      JscgError: if z is not of floats; when the gradient is taken, if z is scored; and when a
+        second derivative is taken, in which the score would be missed.
 
     Example:
       >>> import jax, jax.numpy as jnp, jscg
@@ -171,7 +171,8 @@ def dreg(log_weight: Callable[[Any, Any], jax.Array], q: Any, z: Any, axis: int 
       `log_weight(q, z)`, to be given to `log_mean_exp` and to nothing else.
 
     Raises:
-      JscgError: if z is not of floats or of such shapes, or when a second derivative is taken.
+      JscgError: if z is not of floats or of such shapes; when the gradient is taken, if z is
+        scored; and when a second derivative is taken.
 
     Example:
       >>> import jax, jax.numpy as jnp, jscg
