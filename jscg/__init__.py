@@ -4,7 +4,7 @@ import pathlib as _pathlib
 
 from jax.extend import source_info_util as _source_info_util
 
-from . import estimators
+from . import bounds, estimators
 from ._api import (
     baseline,
     grad_expectation,
@@ -25,6 +25,7 @@ __all__ = [
     "Certificate",
     "JscgError",
     "baseline",
+    "bounds",
     "check_unbiased",
     "estimators",
     "grad_expectation",

@@ -32,7 +32,7 @@ class Enumerator(Rewriter):
         producers = plan.finder.producers
         self.scorers = {n: Scorer(n, producers[n.program]) for n in nodes}
         self.node_of = {n.var: n for n in nodes}
-        self.weighing, self.adding, self.choosing = set(), set(nodes), set()
+        self.weighing, self.adding, self.choosing, self.baselines = set(), set(nodes), set(), {}
         self.sizes = [support_size(n) or 1 for n in nodes]
         self.shapes = [(*(loop.length for loop in n.loops), *n.shape) for n in nodes]
         self.outcomes = math.prod(

@@ -10,7 +10,9 @@ import jax.extend.core as jex_core
 import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
-from ._errors import BiasError
+from ._errors import BiasError, refuse
+from ._influence import InfluenceMap
+from ._program import Program
 
 
 def witness_of(args: list[Any]) -> jax.Array:
@@ -32,6 +34,29 @@ def first_order(log_prob: jax.Array, witness: jax.Array) -> jax.Array:
       witness: a scalar; the second derivative in anything that it depends on raises.
     """
     return _zero_p.bind(log_prob, witness)
+
+
+def check_reparameterised(program: Program, influence: InfluenceMap) -> None:
+    """Refuses gradients through a sample of what is scored: that way was cut.
+
+    Raises:
+      BiasError: where `first_order` of the user's own program meets a continuous draw with a score.
+    """
+    for part in program.walk():
+        for eqn in part.eqns:
+            if eqn.primitive is not _zero_p:
+                continue
+            for node in influence[eqn.invars[0]]:
+                if "noise" in dict(node.eqn.params["static"]):
+                    raise refuse(
+                        node.what,
+                        node.eqn,
+                        "it is scored, with its density, and so has no gradient through its "
+                        "sample, which is all that jscg.bounds.dreg and sticking_the_landing "
+                        "leave of the gradient of log weights.",
+                        "take log weights and bound as they are: log_mean_exp(log_weight(q, z))",
+                        "make the cost continuous in it, and choose no estimator for it",
+                    )
 
 
 _zero_p = jex_core.Primitive("first_order")
@@ -69,11 +94,12 @@ def _one_jvp(primals, tangents):
     raise BiasError(
         "jscg: a second derivative is taken of an estimator that is unbiased for the first "
         "derivative only (one that compares values of a draw: Coupled, MeasureValued, DisARM and "
-        "the like), so it would silently be wrong.\n"
+        "the like; or jscg.bounds.dreg and sticking_the_landing), so it would silently be wrong.\n"
         "What to do instead:\n"
         "  - differentiate jscg.surrogate(fun), whose default is right to any order, and not "
         "jscg.grad_expectation(fun)\n"
         "  - choose estimators that are: ScoreFunction, Enumerate, Pathwise, Auto\n"
+        "  - leave log weights as they are\n"
         "  - stop the gradient of the first derivative, if the second is not wanted"
     )
 

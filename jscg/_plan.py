@@ -16,6 +16,7 @@ from ._baselines import Baseline, Scales, find_baselines
 from ._costs import CostFinder, CostNode
 from ._enumerable import Enumeration, behind_draws, enumerable
 from ._errors import ArgumentError, refuse
+from ._first_order import check_reparameterised
 from ._fitted import Fitted, find_fitted
 from ._groups import Groups, find_groups
 from ._influence import InfluenceMap
@@ -121,6 +122,7 @@ def make_plan(
     check_bounds(program, nodes, active_inputs)
     estimators = _choose(nodes, choices, chosen, origins)
     influence = InfluenceMap(program, [n for n in nodes if n.verdict == SCORED])
+    check_reparameterised(program, influence)
     finder = CostFinder(program, influence, keep_constants=purpose == "bound")
     edges, passed = _find_edges(program, nodes, estimators, influence)
     pairs = Pairs(estimators)

@@ -66,6 +66,16 @@ def test_a_bias_is_seen_against_enumeration():
     assert certificate.method == "enumeration" and not certificate
 
 
+def test_enumeration_leaves_out_baselines_of_the_user():
+    def cost(p, key):
+        x = jscg.baseline(random.bernoulli(key, p, (2,)), jnp.array([3.0, 2.0]))
+        return jnp.prod(1.0 + x)
+
+    certificate = jscg.check_unbiased(cost)(jnp.array(0.4), KEY)
+    assert certificate and certificate.method == "enumeration"
+    np.testing.assert_allclose(certificate.reference, 2 * 1.4, rtol=1e-6)
+
+
 def test_several_arguments_legacy_keys_and_samples():
     def cost(a, x, key, b):
         z = random.bernoulli(key, jax.nn.sigmoid(a), x.shape)
