@@ -50,15 +50,13 @@ def expectation(
 
     Example:
       >>> import jax, jscg
-      >>> def successes(p, key):  # of three attempts
-      ...     return 1.0 * jax.random.bernoulli(key, p, (3,)).sum()
-      >>> mean = jscg.expectation(successes, num_samples=4)
-      >>> def squared(p, key):  # E[successes]^2 = 9 p^2
+      >>> mean = jscg.expectation(lambda p, key: 3.0 * jax.random.bernoulli(key, p))
+      >>> def squared(p, key):  # (3 p)^2
       ...     k1, k2 = jax.random.split(key)
       ...     return mean(p, k1) * mean(p, k2)
-      >>> keys = jax.random.split(jax.random.key(0), 20_000)
+      >>> keys = jax.random.split(jax.random.key(0), 10_000)
       >>> g = jax.vmap(jscg.grad_expectation(squared), (None, 0))(0.5, keys)
-      >>> bool(abs(g.mean() - 18 * 0.5) < 0.1)
+      >>> bool(abs(g.mean() - 18 * 0.5) < 0.5)
       True
     """
     num_samples = count_of_samples(num_samples)

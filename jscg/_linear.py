@@ -107,14 +107,15 @@ _WHOLE: dict[str, Callable[[Any, list[bool]], tuple[int, ...]]] = {
 }
 
 
-def is_linear(eqn: Any, made: list[bool], influenced: list[bool]) -> bool:
+def is_linear(eqn: Any, made: list[bool], influenced: list[bool] | None = None) -> bool:
     """Whether the results of an equation are linear in some of its operands, jointly.
 
     Args:
       eqn: the equation.
       made: for each operand, whether it is one of these.
-      influenced: for each operand, whether it changes when these do.
+      influenced: for each operand, whether it changes when these do; all do if not given.
     """
+    influenced = influenced or [True] * len(made)
     rule = _WHOLE.get(eqn.primitive.name) or LINEAR.get(eqn.primitive.name)
     if rule is None:
         return False

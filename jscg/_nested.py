@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
-
 from ._errors import BiasError, refuse, where
 from ._lineage import (
     HANDLING,
@@ -118,7 +116,9 @@ class _Facts:
         estimates = {}
         for mark in dict.fromkeys(m for f in operands for m in f.estimates):
             blamed = _first(f.estimates.get(mark) for f in operands)
-            linear = is_linear(eqn, *self.roles(mark, operands))
+            linear = is_linear(eqn, [mark in f.estimates for f in operands]) or is_linear(
+                eqn, *self.roles(mark, operands)
+            )
             estimates[mark] = blamed or (None if linear else place)
         return [Fact(kind, noise, estimates) for kind in kinds]
 
@@ -246,9 +246,10 @@ def _stacked(lineage: Lineage | None) -> Lineage | None:
 
 def _hidden(eqn: Any) -> Any:
     """A mark in a program within an equation that jscg takes as a whole."""
-    for value in jax.tree.leaves(list(eqn.params.values())):
-        for inner in getattr(getattr(value, "jaxpr", value), "eqns", ()):
-            mark = inner if inner.primitive.name == "expectation" else _hidden(inner)
-            if mark is not None:
-                return mark
+    for value in eqn.params.values():
+        for body in value if isinstance(value, (tuple, list)) else (value,):
+            for inner in getattr(getattr(body, "jaxpr", body), "eqns", ()):
+                mark = inner if inner.primitive.name == "expectation" else _hidden(inner)
+                if mark is not None:
+                    return mark
     return None

@@ -1,5 +1,7 @@
 """`jscg.expectation`: unbiased where the cost is linear in the estimate, refused elsewhere."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from jax.nn import sigmoid
 from oracle import assert_small, ber, gradient, grid, samples, total, z_of
 
 import jscg
+from jscg._lineage import Again, Step, may_be_made_of
 
 KEY = random.key(20)
 P = jnp.array([0.3, 0.6])
@@ -196,6 +199,25 @@ def test_samples_are_baselines_of_each_other_as_in_a_program_with_vmap():
     assert np.all(ours.var(0) < single.var(0) / 8)
 
 
+def test_estimates_of_a_batch_are_credited_to_their_own_draws():
+    def by_hand(p, key):
+        keys = random.split(key, (5, 2))
+        each = jax.vmap(lambda k: inner(p, k[0]) * inner(p, k[1]))(keys)
+        return jnp.mean(each)
+
+    def nested(p, key):
+        keys = random.split(key, (5, 2))
+        return jnp.mean(
+            jax.vmap(one, (None, 0))(p, keys[:, 0]) * jax.vmap(one, (None, 0))(p, keys[:, 1])
+        )
+
+    def both(k):
+        return [gradient(f, estimators=SCORE)(P, k) for f in (by_hand, nested)]
+
+    theirs, ours = samples(both, KEY, 10)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 # Refused.
 
 
@@ -229,6 +251,14 @@ def two_results(p, key):
     return a * b
 
 
+def rounded(p, key):
+    return p[0] * one(p, key).astype(int).astype(float)
+
+
+def of_a_key_without_influence(p, key):
+    return one(p, jscg.stop_influence(key)) ** 2
+
+
 def its_own_draw(p, key):
     return random.bernoulli(key, p[0]) * one(p, key)
 
@@ -249,6 +279,18 @@ def branch(p, key):
 def branch_of_its_draws(p, key):
     x = random.bernoulli(key, p[0])
     return lax.cond(x, lambda: one(p, key), lambda: 0.0)
+
+
+def times_a_branch_of_its_draws(p, key):
+    x = random.bernoulli(key, p[0])
+    return lax.cond(x, lambda: 2.0, lambda: 1.0) * one(p, key)
+
+
+def times_a_branch_with_its_draws(p, key):
+    k1, k2 = random.split(key)
+    x = random.bernoulli(k1, p[0])
+    found = lax.cond(x, lambda: 1.0 * random.bernoulli(k2, p[0]), lambda: 0.0)
+    return found * one(p, k2)
 
 
 def nonlinear_branch(p, key):
@@ -321,11 +363,15 @@ REFUSED = [
     (twice_the_same, "'mul' at .* joins it with what its own samples influence"),
     (the_same_key, "'mul' at .* joins it"),
     (two_results, "'mul' at .* joins it"),
+    (rounded, "'convert_element_type' at .* is not linear"),
+    (of_a_key_without_influence, "'(integer_pow|square)' at .* is not linear"),
     (its_own_draw, "'mul' at .* joins it"),
     (comparison, "'gt' at .* is not linear"),
     (where_its_draws_say, "'select_n' at .* joins it"),
     (branch, "'gt' at .* is not linear"),
     (branch_of_its_draws, "'cond' at .* is not linear"),
+    (times_a_branch_of_its_draws, "'mul' at .* joins it"),
+    (times_a_branch_with_its_draws, "'mul' at .* joins it"),
     (nonlinear_branch, "'exp' at .* is not linear"),
     (parameter, "'poisson' at .* is not linear"),
     (nonlinear_carry, "'mul' at .* joins it"),
@@ -393,6 +439,10 @@ def in_steps(keys_of):
     return make
 
 
+def _one_of(keys):
+    return lax.cond(random.bernoulli(random.key(7)), lambda: keys[0], lambda: keys[1])
+
+
 DIFFERENT = {
     "a pair": lambda k: random.split(k),
     "elements": lambda k: (random.split(k, 5)[0], random.split(k, 5)[3]),
@@ -422,10 +472,16 @@ SAME = {
         random.fold_in(k, random.bits(k)),
     ),
     "chosen": lambda k: (jnp.where(k == k, *random.split(k)), random.split(k)[0]),
+    "chosen, the other": lambda k: (jnp.where(k == k, *random.split(k)), random.split(k)[1]),
+    "decided": lambda k: (_one_of(random.split(k)), random.split(k)[0]),
+    "decided, the other": lambda k: (_one_of(random.split(k)), random.split(k)[1]),
     "of its own bits": lambda k: (k, random.wrap_key_data(random.bits(k, (2,)))),
     "shuffled": lambda k: (random.split(k)[0], random.split(k)[::-1][1]),
     "legacy": lambda k: 2 * [random.split(random.key_data(k))[0]],
     "carried": in_steps(lambda k: [random.split(k)[0], *random.split(k)]),
+    "carried by two steps": in_steps(
+        lambda k: [random.split(random.split(k)[0])[0], random.split(k)[1], random.split(k)[0]]
+    ),
     "carried and used": lambda k: (
         random.split(k)[1],
         in_steps(lambda k: random.split(k))(k)[0][0],
@@ -456,6 +512,27 @@ def test_products_of_estimates_with_keys_that_may_be_the_same(name):
         jscg.JscgError, match="joins it with what its own samples influence|in common"
     ):
         jax.eval_shape(of_keys(SAME[name]), P, KEY)
+
+
+def expansions(path):
+    """All paths that one with loops stands for, of up to four times round."""
+    if not path:
+        return [()]
+    rest = expansions(path[1:])
+    if isinstance(path[0], Step):
+        return [(path[0], *more) for more in rest]
+    return [(path[0].step,) * n + more for n in range(5) for more in rest]
+
+
+def test_paths_with_loops_are_compared_as_all_that_they_stand_for():
+    steps = [Step(("split", (2,)), ((i, i + 1),)) for i in range(2)]
+    kinds = [*steps, *map(Again, steps)]
+    paths = [p for n in range(4) for p in itertools.product(kinds, repeat=n)]
+    ends = [set(expansions(p)) for p in paths]
+    beginnings = [{p[:n] for p in many for n in range(len(p) + 1)} for many in ends]
+    for a, mine in zip(paths, beginnings, strict=True):
+        for b, theirs in zip(paths, ends, strict=True):
+            assert may_be_made_of(a, b) != mine.isdisjoint(theirs), (a, b)
 
 
 # What is not the cost, and what is outside of jscg.
