@@ -15,6 +15,7 @@ from ._api import (
 from ._bound import upper_bound
 from ._check import Certificate, check_unbiased
 from ._errors import JscgError
+from ._expectation import expectation
 from ._sampler import sampler
 
 # Source lines in messages are the user's, never ours.
@@ -28,6 +29,7 @@ __all__ = [
     "bounds",
     "check_unbiased",
     "estimators",
+    "expectation",
     "grad_expectation",
     "sampler",
     "stop_influence",

@@ -239,10 +239,7 @@ def stop_influence(x: Any) -> Any:
 
 def options_of(argnums, has_aux, num_samples, estimators, key_argnums) -> Options:
     """Checks what `surrogate` was asked for."""
-    if isinstance(num_samples, bool) or not hasattr(num_samples, "__index__"):
-        raise ArgumentTypeError(f"jscg: num_samples must be an integer, but got {num_samples!r}.")
-    if operator.index(num_samples) < 1:
-        raise ArgumentError(f"jscg: num_samples must be at least 1, but got {num_samples}.")
+    num_samples = count_of_samples(num_samples)
     if isinstance(estimators, Mapping):
         estimators = tuple(sorted(estimators.items()))
     for e in [e for _, e in estimators] if isinstance(estimators, tuple) else [estimators]:
@@ -252,15 +249,25 @@ def options_of(argnums, has_aux, num_samples, estimators, key_argnums) -> Option
                 f"a mapping from names of draws to estimators, but got {e!r}."
             )
     return Options(
-        _positions(argnums),
+        positions(argnums),
         has_aux,
-        operator.index(num_samples),
-        () if key_argnums is None else _positions(key_argnums),
+        num_samples,
+        () if key_argnums is None else positions(key_argnums),
         estimators,
     )
 
 
-def _positions(argnums: int | Sequence[int]) -> tuple[int, ...]:
+def count_of_samples(num_samples: Any) -> int:
+    """Checks that it is one."""
+    if isinstance(num_samples, bool) or not hasattr(num_samples, "__index__"):
+        raise ArgumentTypeError(f"jscg: num_samples must be an integer, but got {num_samples!r}.")
+    if operator.index(num_samples) < 1:
+        raise ArgumentError(f"jscg: num_samples must be at least 1, but got {num_samples}.")
+    return operator.index(num_samples)
+
+
+def positions(argnums: int | Sequence[int]) -> tuple[int, ...]:
+    """Argument numbers, one or more, as a tuple."""
     if isinstance(argnums, Sequence):
         return tuple(operator.index(i) for i in argnums)
     return (operator.index(argnums),)

@@ -42,6 +42,20 @@ def refuse_unscored(family: str) -> BiasError:
     )
 
 
+def refuse_derivative() -> BiasError:
+    """Builds the error for a derivative of an estimate that is taken in the function itself."""
+    line = source_info_util.summarize(source_info_util.current())
+    return BiasError(
+        f"jscg: the result of jscg.expectation{' at ' if line else ''}{line} is differentiated "
+        "inside of the function that jscg takes apart. Its derivative is an estimate, too, and "
+        "jscg does not follow where that goes.\n"
+        "What to do instead:\n"
+        "  - estimate the derivative: jscg.expectation(jscg.grad_expectation(fun)), or "
+        "jscg.expectation(jax.grad(fun)) where fun is differentiated through its samples\n"
+        "  - wrap what it is differentiated by in jax.lax.stop_gradient, if that is not wanted"
+    )
+
+
 def refuse(what: str, eqn: Any, why: str, *remedies: str) -> BiasError:
     """Builds the error for a draw that has no unbiased estimator here.
 

@@ -46,6 +46,7 @@ def _all(eqn, influenced):
     "convert_element_type",
     "reduce_precision",
     "baseline",
+    "expectation",
 )
 def _first(eqn, influenced):
     return (0,)
@@ -96,6 +97,32 @@ def linear_operands(eqn: Any, influenced: list[bool]) -> tuple[int, ...]:
     operands = rule(eqn, influenced)
     floats = all(jnp.issubdtype(eqn.invars[i].aval.dtype, jnp.inexact) for i in operands)
     return operands if floats else ()
+
+
+# Linear as well, though costs are not followed through them: they would not get smaller.
+_WHOLE: dict[str, Callable[[Any, list[bool]], tuple[int, ...]]] = {
+    **dict.fromkeys(("stack", "optimization_barrier"), _all),
+    **dict.fromkeys(("stop_gradient", "split", "unstack", "reduce_window_sum"), _first),
+    **dict.fromkeys(("dot_general", "conv_general_dilated"), _bilinear),
+}
+
+
+def is_linear(eqn: Any, made: list[bool], influenced: list[bool] | None = None) -> bool:
+    """Whether the results of an equation are linear in some of its operands, jointly.
+
+    Args:
+      eqn: the equation.
+      made: for each operand, whether it is one of these.
+      influenced: for each operand, whether it changes when these do; all do if not given.
+    """
+    influenced = influenced or [True] * len(made)
+    rule = _WHOLE.get(eqn.primitive.name) or LINEAR.get(eqn.primitive.name)
+    if rule is None:
+        return False
+    operands = rule(eqn, influenced)
+    values = [v for v, m in zip(eqn.invars, made, strict=True) if m] + list(eqn.outvars)
+    floats = all(jnp.issubdtype(v.aval.dtype, jnp.inexact) for v in values)
+    return floats and all(i in operands for i, m in enumerate(made) if m)
 
 
 def is_zero(program: Any, atom: Any, producers: dict[Any, int]) -> bool:

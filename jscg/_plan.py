@@ -22,6 +22,7 @@ from ._groups import Groups, find_groups
 from ._influence import InfluenceMap
 from ._keys import check_keys
 from ._mend import mend
+from ._nested import check_nested
 from ._nodes import PATHWISE, SCORED, StochasticNode, check_bounds, find_nodes, name_draws
 from ._pairs import Pair, Pairs, Score
 from ._program import Program
@@ -108,6 +109,7 @@ def make_plan(
       purpose: what the result is for: derivatives of any order, the first derivative alone, or a
         bound of the expectation.
     """
+    check_nested(program)
     names = name_draws(program)
     chosen = _by_name(program, names, choices)
     allowed = isinstance(choices, Estimator) and choices.allows_jumps

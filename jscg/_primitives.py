@@ -1,7 +1,8 @@
-"""The three primitives by which a traced program speaks to jscg.
+"""The primitives by which a traced program speaks to jscg.
 
-`draw` is one call of a `jax.random` sampler, kept whole.  `baseline` and `stop_influence` are
-identities that carry a statement of the user.  None of them survives in a rewritten program.
+`draw` is one call of a `jax.random` sampler, kept whole.  `baseline`, `expectation` and
+`stop_influence` are identities that carry a statement of the user.  None of them survives in a
+rewritten program.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
 from ._context import plain_jax, tracing
-from ._errors import refuse_unscored
+from ._errors import refuse_derivative, refuse_unscored
 from .draws import FAMILIES
 
 # draw ------------------------------------------------------------------------------------------
@@ -24,7 +25,7 @@ from .draws import FAMILIES
 # `static`, the other keyword arguments; `batch`, for each vmap around it, outermost first, which
 # of (key, *operands) it maps over, always along their leading axis.
 
-MARKS = {"draw", "baseline", "stop_influence"}
+MARKS = {"draw", "baseline", "expectation", "stop_influence"}
 draw_p = jex_core.Primitive("draw")
 
 
@@ -132,3 +133,23 @@ def _stop_influence_jvp(primals, tangents):
 
 _marker(baseline_p, _baseline_jvp)
 _marker(stop_influence_p, _stop_influence_jvp)
+
+# expectation(estimate, *keys) -------------------------------------------------------------------
+#
+# The estimate of an expectation, and the keys that its samples were drawn with.
+
+expectation_p = jex_core.Primitive("expectation")
+
+
+def _expectation_jvp(primals, tangents):
+    if tracing() and not isinstance(tangents[0], ad.Zero):
+        raise refuse_derivative()
+    return expectation_p.bind(*primals), tangents[0]
+
+
+_marker(expectation_p, _expectation_jvp)
+# The keys are there to be looked at: they need not be mapped when the estimate is.
+batching.primitive_batchers[expectation_p] = lambda args, dims: (
+    expectation_p.bind(*args),
+    dims[0],
+)

@@ -63,7 +63,7 @@ def traces_of(fun: Callable) -> dict[Any, Traced]:
 def trace(fun: Callable, options: Options, args: tuple, kwargs: dict, traces: dict):
     """Returns (rewriter, inputs, output tree) for a function at its arguments."""
     leaves, tree = jax.tree.flatten((args, kwargs))
-    owners = _owners(args, kwargs)
+    owners = owners_of(args, kwargs)
     for_gradient = {i % len(args) for i in options.argnums if -len(args) <= i < len(args)}
     keys = {i % len(args) for i in options.key_argnums if -len(args) <= i < len(args)}
     dynamic = [
@@ -90,7 +90,7 @@ def trace(fun: Callable, options: Options, args: tuple, kwargs: dict, traces: di
     return known(fun, [leaf for leaf, d in zip(leaves, dynamic, strict=True) if d])
 
 
-def _owners(args: tuple, kwargs: dict) -> list[int]:
+def owners_of(args: tuple, kwargs: dict) -> list[int]:
     """For each leaf, the positional argument that it belongs to; -1 for keyword arguments."""
     owners: list[int] = []
     for i, arg in enumerate(args):

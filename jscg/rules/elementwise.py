@@ -53,6 +53,13 @@ def first_order(eqn):
     return [[keep(len(shape_of(eqn.outvars[0]))), CUT]]
 
 
+@rule("expectation")
+def expectation(eqn):
+    """The estimate passes; the keys stand beside it."""
+    value, *keys = eqn.invars
+    return [[keep(len(shape_of(value))), *(CUT for _ in keys)]]
+
+
 @rule("stop_influence")
 def stop_influence(eqn):
     """The user says that nothing passes."""
