@@ -7,6 +7,7 @@ from jax.extend import source_info_util as _source_info_util
 from . import bounds, estimators
 from ._api import (
     baseline,
+    control_variate,
     grad_expectation,
     stop_influence,
     surrogate,
@@ -28,6 +29,7 @@ __all__ = [
     "baseline",
     "bounds",
     "check_unbiased",
+    "control_variate",
     "estimators",
     "expectation",
     "grad_expectation",

@@ -166,7 +166,7 @@ def _tangents(eqn: Any, flags: list[bool]) -> list[bool]:
     name = eqn.primitive.name
     if name in FLAT or (name == "draw" and FAMILIES[eqn.params["family"]].discrete):
         return [False] * len(eqn.outvars)
-    if name == "baseline":
+    if name in {"baseline", "control_variate"}:
         flags = flags[:1]
     return [any(flags) and _is_float(v.aval.dtype) for v in eqn.outvars]
 

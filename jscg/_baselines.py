@@ -13,11 +13,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
+from jax import lax
+
 from ._costs import CostFinder
 from ._errors import JscgError, where
+from ._frame import Frame
 from ._influence import InfluenceMap
 from ._nodes import StochasticNode
 from ._program import Literal, Program
+from ._weights import box
 
 
 class BaselineError(JscgError, ValueError):
@@ -42,12 +47,31 @@ class Baseline:
     axes: tuple[int, ...]
     scale: float = 1.0
 
+    def subtract(self, rw: Any, frame: Frame) -> None:
+        """Adds its terms, and changes the log-prob by which costs are weighted."""
+        node, log_prob = self.node, frame.raw[self.node]
+        b = self.laid_out(frame)
+        fixed = lax.stop_gradient(b)
+        term = jnp.sum(fixed * (1.0 - box(log_prob))) + jnp.sum(b**2 - fixed**2)
+        rw.add_extra(frame, self.scale * term)
+        count = log_prob.size / max(b.size, 1)
+        rw.set_log_prob(frame, node, log_prob - (2.0 / count) * (b - fixed))
+        frame.terms.clear()  # they hold the log-prob as it was
+        frame.raw[node] = log_prob
+
+    def laid_out(self, frame: Frame) -> Any:
+        """Its value, with all axes of the draw."""
+        log_prob = frame.raw[self.node]
+        b = jnp.asarray(frame.read(self.atom), log_prob.dtype)
+        return b.reshape(b.shape + (1,) * (log_prob.ndim - b.ndim))
+
 
 _THROUGH = {
     "convert_element_type",
     "copy",
     "name",
     "baseline",
+    "control_variate",
     "reshape",
     "squeeze",
     "broadcast_in_dim",
@@ -69,16 +93,16 @@ def find_baselines(
         for position, eqn in enumerate(part.eqns):
             if eqn.primitive.name != "baseline":
                 continue
-            draw = _draw_behind(part, eqn, producers)
+            draw = draw_behind(part, eqn, producers)
             node = influence.scored.get(draw.outvars[0])
             if node is None or node not in scored:
                 continue  # no score, so nothing to subtract from
             _check_theorem_2(node, eqn, influence)
-            found[node] = Baseline(node, position, eqn.invars[1], _axes(node, eqn))
+            found[node] = Baseline(node, position, eqn.invars[1], axes_of(node, eqn))
     return found
 
 
-def _draw_behind(program: Program, eqn: Any, producers: dict[Any, int]) -> Any:
+def draw_behind(program: Program, eqn: Any, producers: dict[Any, int]) -> Any:
     atom = eqn.invars[0]
     while not isinstance(atom, Literal) and atom in producers:
         made = program.eqns[producers[atom]]
@@ -110,9 +134,9 @@ def _check_theorem_2(node: StochasticNode, eqn: Any, influence: InfluenceMap) ->
     )
 
 
-def _axes(node: StochasticNode, eqn: Any) -> tuple[int, ...]:
+def axes_of(node: StochasticNode, eqn: Any, place: int = 1) -> tuple[int, ...]:
     """B has the leading axes of the draw, or all of them (of size one where it is shared)."""
-    shape, b = node.shape, tuple(eqn.invars[1].aval.shape)
+    shape, b = node.shape, tuple(eqn.invars[place].aval.shape)
     if len(b) <= len(shape) and all(n in (1, m) for n, m in zip(b, shape, strict=False)):
         return tuple(range(len(b)))
     raise BaselineError(

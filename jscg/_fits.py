@@ -27,7 +27,7 @@ def fitted_terms(rw: Any, frame: Frame) -> Iterator[Any]:
 
 def _drawn(rw: Any, frame: Frame, fitted: Fitted) -> Drawn:
     baseline = rw.plan.baselines.get(fitted.node)
-    known = None if baseline is None else baseline.scale * rw.laid_out(frame, baseline)
+    known = None if baseline is None else baseline.scale * baseline.laid_out(frame)
     return Drawn(frame.raw[fitted.node], known)
 
 

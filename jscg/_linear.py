@@ -46,6 +46,7 @@ def _all(eqn, influenced):
     "convert_element_type",
     "reduce_precision",
     "baseline",
+    "control_variate",
     "expectation",
 )
 def _first(eqn, influenced):

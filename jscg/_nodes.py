@@ -231,7 +231,7 @@ def _is_active(value: Any, active: set[Any]) -> bool:
 
 def _checkpoint_names(program: Program) -> dict[Any, str]:
     """Names that the user gave by `jax.ad_checkpoint.checkpoint_name`."""
-    through = {"convert_element_type", "reshape", "copy", "squeeze", "baseline"}
+    through = {"convert_element_type", "reshape", "copy", "squeeze", "baseline", "control_variate"}
     names: dict[Any, str] = {}
     for eqn in reversed(program.eqns):
         if eqn.primitive.name == "name" and not isinstance(eqn.invars[0], Literal):

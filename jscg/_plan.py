@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ._baselines import Baseline, Scales, find_baselines
+from ._control_variates import find_control_variates
 from ._costs import CostFinder, CostNode
 from ._enumerable import Enumeration, behind_draws, enumerable
 from ._errors import ArgumentError, refuse
@@ -28,6 +29,7 @@ from ._pairs import Pair, Pairs, Score
 from ._program import Program
 from ._relaxed import Edge, find_edges
 from ._rerun import compare_cheap, compare_without_baseline, has_effects
+from ._routes import route
 from ._smooth import check_smooth, relaxed_with
 from .estimators import Auto, Estimator
 
@@ -135,11 +137,13 @@ def make_plan(
             weights[cost] = _weigh(cost, pairs.of(cost), influence, made, edges)
     scored = list({s.node: None for s in _distinct_scores(weights)})
     baselines = find_baselines(program, scored, influence)
+    controlled = find_control_variates(program, scored, influence)
+    baselines |= controlled
     Scales(finder, baselines).run(program)
     if purpose == "first order":
         compare_cheap(program, weights, estimators, baselines, influence)
         scored = list({s.node: None for s in _distinct_scores(weights)})
-    fitted = find_fitted(finder, pairs, weights, scored)
+    fitted = find_fitted(finder, pairs, weights, [n for n in scored if n not in controlled])
     others = baselines.keys() | fitted.keys()
     axes: dict[tuple[int, ...], dict[Score, frozenset[int]]] = {}
     for cost, weight in weights.items():
@@ -173,7 +177,7 @@ def make_plan(
         passed,
         *tables,
     )
-    _route(plan)
+    route(plan)
     return plan
 
 
@@ -322,59 +326,3 @@ def _aligned_axes(score: Score, shape: tuple[int, ...]) -> frozenset[int]:
         and b[1:] == (0, 0)
         and shape[b[0]] == node.shape[axis] >= 2
     )
-
-
-def _route(plan: Plan) -> None:
-    """Finds out which log-probs must flow where."""
-    exports: dict[Program, dict[StochasticNode, None]] = {}
-    running: dict[Program, dict[StochasticNode, None]] = {}
-    wishes: dict[Program, dict[StochasticNode, list]] = {}
-
-    def export(node: StochasticNode, to: Program) -> None:
-        for part in reversed(node.program.path):
-            if part is to:
-                return
-            exports.setdefault(part, {})[node] = None
-
-    routed: set[Score] = set()
-    for cost, weight in plan.weights.items():
-        for score in itertools.chain(weight.scores, weight.compared):
-            if score in routed:
-                continue
-            routed.add(score)
-            node, path = score.node, cost.program.path
-            shared = [p for p, q in zip(node.program.path, path, strict=False) if p is q]
-            kept = plan.kept.setdefault(node, set())
-            common = sum(p.loop is not None for p in shared)
-            kept.update(a for a, b in enumerate(score.relation) if b is not None and a >= common)
-            for part in shared:
-                if part.loop in score.past:
-                    running.setdefault(part, {})[node] = None
-                    export(node, part)
-            if not score.current:
-                continue
-            export(node, shared[-1])
-            for part in path[len(shared) :]:
-                if part.loop is not None:
-                    here = {
-                        a: b[1:]
-                        for a, b in enumerate(score.relation)
-                        if b is not None and b[0] is part.loop and a >= common
-                    }
-                    wishes.setdefault(part, {}).setdefault(node, []).append(here)
-    for node, baseline in plan.baselines.items():
-        plan.kept.setdefault(node, set()).update(len(node.loops) + a for a in baseline.axes)
-    plan.exports = {part: list(nodes) for part, nodes in exports.items()}
-    plan.running = {part: list(nodes) for part, nodes in running.items()}
-    plan.imports = {
-        part: {node: _agree(many) for node, many in nodes.items()} for part, nodes in wishes.items()
-    }
-
-
-def _agree(wishes: list[dict[int, tuple[float, float]]]) -> dict[int, tuple[float, float]]:
-    """The one axis, if any, along which all costs of a loop take a log-prob step by step."""
-    for axis in wishes[0]:
-        if all(axis in wish for wish in wishes):
-            bands = [wish[axis] for wish in wishes]
-            return {axis: (min(b[0] for b in bands), max(b[1] for b in bands))}
-    return {}

@@ -25,7 +25,7 @@ from .draws import FAMILIES
 # `static`, the other keyword arguments; `batch`, for each vmap around it, outermost first, which
 # of (key, *operands) it maps over, always along their leading axis.
 
-MARKS = {"draw", "baseline", "expectation", "stop_influence"}
+MARKS = {"draw", "baseline", "control_variate", "expectation", "stop_influence"}
 draw_p = jex_core.Primitive("draw")
 
 
@@ -133,6 +133,35 @@ def _stop_influence_jvp(primals, tangents):
 
 _marker(baseline_p, _baseline_jvp)
 _marker(stop_influence_p, _stop_influence_jvp)
+
+# relaxed(x), one number for a truth value or weights of classes, and control_variate(x, relaxed, c)
+
+relaxed_p = jex_core.Primitive("relaxed")
+control_variate_p = jex_core.Primitive("control_variate")
+_marker(control_variate_p, lambda p, t: (control_variate_p.bind(*p), t[0]))
+
+
+def _codes(x, *, classes, temperature):
+    return jax.nn.one_hot(x, classes) if classes else jnp.asarray(x, jnp.float32)
+
+
+def _relaxed_jvp(primals, tangents, **params):
+    out = relaxed_p.bind(*primals, **params)
+    return out, ad.Zero(jax.core.ShapedArray(out.shape, out.dtype))
+
+
+relaxed_p.def_impl(_codes)
+relaxed_p.def_abstract_eval(
+    lambda x, classes, **_: jax.core.ShapedArray(
+        (*x.shape, classes) if classes else x.shape, jnp.dtype(jnp.float32)
+    )
+)
+mlir.register_lowering(relaxed_p, mlir.lower_fun(_codes, multiple_results=False))
+ad.primitive_jvps[relaxed_p] = _relaxed_jvp
+batching.primitive_batchers[relaxed_p] = lambda args, dims, **params: (
+    relaxed_p.bind(jnp.moveaxis(args[0], dims[0], 0), **params),
+    0,
+)
 
 # expectation(estimate, *keys) -------------------------------------------------------------------
 #

@@ -32,7 +32,7 @@ from ._regions import region
 from ._relaxed import run_lifted
 from ._sampled import Sampled
 from ._scores import Scorer
-from ._weights import LogProb, box
+from ._weights import LogProb
 
 
 class Rewriter:
@@ -156,8 +156,8 @@ class Rewriter:
         frame.env.update(zip(eqn.outvars, outs, strict=True))
         if name == "draw" and eqn.outvars[0] in self.node_of:
             self.account(frame, self.node_of[eqn.outvars[0]], outs[0])
-        elif name == "baseline" and eqn.outvars[0] in self.baselines:
-            self.subtract_baseline(frame, self.baselines[eqn.outvars[0]])
+        elif name in MARKS and eqn.outvars[0] in self.baselines:
+            self.baselines[eqn.outvars[0]].subtract(self, frame)
         if (frame.program, index) in self.lifted:
             run_lifted(frame, eqn)
         edge = self.edges.get((frame.program, index))
@@ -192,22 +192,6 @@ class Rewriter:
         first = len(node.loops)
         axes = tuple(range(first, first + len(node.shape)))
         frame.scope.current[node] = LogProb(log_prob, axes).keep(self.plan.kept[node])
-
-    def subtract_baseline(self, frame: Frame, baseline: Any) -> None:
-        node, log_prob = baseline.node, frame.raw[baseline.node]
-        b = self.laid_out(frame, baseline)
-        fixed = lax.stop_gradient(b)
-        term = jnp.sum(fixed * (1.0 - box(log_prob))) + jnp.sum(b**2 - fixed**2)
-        self.add_extra(frame, baseline.scale * term)
-        count = log_prob.size / max(b.size, 1)
-        self.set_log_prob(frame, node, log_prob - (2.0 / count) * (b - fixed))
-        frame.terms.clear()  # they hold the log-prob as it was
-        frame.raw[node] = log_prob
-
-    def laid_out(self, frame: Frame, baseline: Any) -> Any:
-        log_prob = frame.raw[baseline.node]
-        b = jnp.asarray(frame.read(baseline.atom), log_prob.dtype)
-        return b.reshape(b.shape + (1,) * (log_prob.ndim - b.ndim))
 
     def add_extra(self, frame: Frame, term: Any) -> None:
         frame.extra = term if frame.extra is None else frame.extra + term

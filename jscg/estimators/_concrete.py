@@ -28,10 +28,18 @@ def concrete(draw: Sampled, tag: int, temperature: float) -> tuple[jax.Array, ja
       the noise that they were drawn with, given the sample.
     """
     _, probs = draw.support()
-    p, hot = jnp.stack(probs, -1), draw.is_outcome()
+    return relaxed_samples(
+        jnp.stack(probs, -1), draw.is_outcome(), draw.uniform(tag, len(probs)), temperature
+    )
+
+
+def relaxed_samples(
+    p: jax.Array, hot: jax.Array, uniform: jax.Array, temperature: float
+) -> tuple[jax.Array, jax.Array]:
+    """What `concrete` returns, from probabilities, the sample, and numbers, on a last axis."""
     possible = lax.stop_gradient(p) > _SMALLEST
     p = jnp.where(possible, p, 1)
-    exponential = jnp.maximum(-jnp.log1p(-draw.uniform(tag, len(probs))), _SMALLEST)
+    exponential = jnp.maximum(-jnp.log1p(-uniform), _SMALLEST)
     top = jnp.sum(hot * exponential, -1, keepdims=True)
     # The largest of the z is a standard Gumbel number; the others are cut off at it.
     given = -jnp.log(jnp.where(hot > 0, top, exponential / p + top))

@@ -47,6 +47,19 @@ def baseline(eqn):
     return [[keep(len(shape_of(x))), CUT]]
 
 
+@rule("relaxed")
+def relaxed(eqn):
+    """Each element by itself."""
+    return [[keep(len(shape_of(eqn.invars[0])))]]
+
+
+@rule("control_variate")
+def control_variate(eqn):
+    """A control variate changes no value: only x passes."""
+    x, *rest = eqn.invars
+    return [[keep(len(shape_of(x))), *(CUT for _ in rest)]]
+
+
 @rule("first_order")
 def first_order(eqn):
     """The witness has no part in the value."""
