@@ -25,12 +25,14 @@ class Scope:
       given: for draws that are compared, arrays whose first axes are the loops still to come
         (see `_comparisons`).
       weigh: makes a weight for costs of a sum of log-probs.
+      compare: the same, with the other elements along an axis as the baseline.
     """
 
     current: dict[StochasticNode, LogProb]
     past: dict[tuple[Any, StochasticNode], LogProb]
     given: dict[StochasticNode, Any]
     weigh: Callable[[jax.Array], jax.Array] = box
+    compare: Callable[[jax.Array, int], jax.Array] = leave_one_out
 
 
 @dataclasses.dataclass(eq=False)
@@ -120,8 +122,8 @@ class Frame:
         total = self.sum([known[score] for score in scores], tuple(shape[i] for i in axes))
         key = (id(total), None if others is None else places[others])
         if key not in self.boxes:
-            weigh = self.scope.weigh
-            made = weigh(total) if others is None else leave_one_out(total, places[others])
+            scope = self.scope
+            made = scope.weigh(total) if others is None else scope.compare(total, places[others])
             self.boxes[key] = (made, total)
         return self.boxes[key][0].reshape([n if i in places else 1 for i, n in enumerate(shape)])
 

@@ -32,7 +32,7 @@ from ._regions import region
 from ._relaxed import run_lifted
 from ._sampled import Sampled
 from ._scores import Scorer
-from ._weights import LogProb
+from ._weights import LogProb, holding, leave_one_out, weighted_leave_one_out
 
 
 class Rewriter:
@@ -55,6 +55,8 @@ class Rewriter:
         self.weighing = plan.scored | plan.compared.keys()
         self.adding = set(plan.baselines)
         self.choosing = set(plan.compared)
+        # Of these, the square of the score stands in the place of the log-prob's number.
+        self.weighs_others = {n for n in plan.scored if plan.estimators[n].weighs_others}
         self.node_of = {n.var: n for n in self.weighing | plan.relaxed}
         self.relax(plan.relaxed, set())
         self.free = {n.var for n in plan.nodes if n.verdict == FREE}
@@ -102,7 +104,8 @@ class Rewriter:
 
     def surrogate(self, args: list[Any], symbols: dict[StochasticNode, jax.Array]):
         """The surrogate, the other results, and what estimators compare."""
-        frame = self.run(self.plan.program, args, {}, Scope({}, {}, symbols))
+        compare = weighted_leave_one_out if self.weighs_others else leave_one_out
+        frame = self.run(self.plan.program, args, {}, Scope({}, {}, symbols, compare=compare))
         first = self.shadow(frame, self.plan.program.outvars[0])
         for term in fitted_terms(self, frame):
             self.add_extra(frame, term)
@@ -175,7 +178,12 @@ class Rewriter:
             frame.found[node] = self.comparer.choose(frame, node, value)
             self.set_log_prob(frame, node, frame.scope.given[node])
         else:
-            self.set_log_prob(frame, node, self.scorers[node].log_prob(value, frame.read))
+            log_prob = self.scorers[node].log_prob(value, frame.read)
+            if self.weighs_others:
+                mine = node in self.weighs_others
+                square = self.scorers[node].squared_score(value, frame.read) if mine else 0.0
+                log_prob = holding(log_prob, square)
+            self.set_log_prob(frame, node, log_prob)
 
     def relaxed_value(self, frame: Frame, node: StochasticNode, value: jax.Array) -> jax.Array:
         """Weights of the outcomes of a draw, differentiable."""

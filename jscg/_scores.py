@@ -134,6 +134,21 @@ class Scorer:
         call = (self.node.rule, static, numbers, tuple(names), levels, self.node.shape, self.dtype)
         return _log_prob(call, x, *values)
 
+    def squared_score(self, x: jax.Array, read: Callable[[Any], Any]) -> jax.Array:
+        """The square of the score, in the logits of the outcomes, or in each scored parameter."""
+        if self.node.rule.support is not None:
+            outcomes, probs = self.support(read)
+            p = jnp.stack(probs, -1)
+            hot = x[..., None] == jnp.asarray(outcomes).astype(x.dtype)
+            return jnp.sum((hot - p) ** 2, -1)
+        fixed = {a: read(a) for a in self.atoms}
+        total = jnp.zeros(self.node.shape, self.dtype)
+        for atom, value in fixed.items():
+            if jnp.issubdtype(jnp.result_type(value), jnp.inexact):
+                run = lambda v, atom=atom: self.log_prob(x, (fixed | {atom: v}).__getitem__)  # noqa: E731
+                total += jax.jvp(run, (value,), (jnp.ones_like(value),))[1] ** 2
+        return total
+
     def apply(self, fun: Callable[..., Any], arrays: tuple, read: Callable[[Any], Any]) -> Any:
         """`fun(*arrays, static, **operands)` for every element that vmap has made of the draw."""
         fixed, names, values, mapped = self._values(read)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.extend.core as jex_core
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.interpreters import ad, batching, mlir
 
 from ._relation import Relation
@@ -107,6 +108,30 @@ def _box_jvp(primals, tangents):
 
 
 ad.primitive_jvps[box_p] = _box_jvp
+
+
+def holding(log_prob: jax.Array, number: Any) -> jax.Array:
+    """A number with the derivatives of a log-prob, whose own number no box looks at."""
+    return lax.stop_gradient(number - log_prob) + log_prob
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def weighted_leave_one_out(log_prob: jax.Array, axis: int) -> jax.Array:
+    """As `leave_one_out`, the others weighted by their numbers, here squares of scores.
+
+    box_j + sum_{k != j} w_kj (1 - box_k), with w_kj = s_j / sum_{i != k} s_i, which no draw of k
+    has a part in; equal weights where all of these are zero.
+    """
+    each, s = box(log_prob), lax.stop_gradient(log_prob)
+    rest = jnp.sum(s, axis, keepdims=True) - s
+    known = rest > 1e-6 * jnp.maximum(jnp.max(s, axis, keepdims=True), 1e-30)
+    missing = (1.0 - each) / jnp.where(known, rest, each.shape[axis] - 1)
+    by_square, equal = (jnp.where(k, missing, 0) for k in (known, ~known))
+
+    def of_others(x):
+        return jnp.sum(x, axis, keepdims=True) - x
+
+    return each + s * of_others(by_square) + of_others(equal)
 
 
 @functools.partial(jax.jit, static_argnums=1)

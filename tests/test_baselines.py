@@ -14,6 +14,7 @@ from jscg._baselines import BaselineError
 
 PLAIN = jscg.estimators.ScoreFunction(baseline=None)
 LEAVE_ONE_OUT = jscg.estimators.ScoreFunction()
+OPTIMAL = jscg.estimators.ScoreFunction(baseline="optimal")
 KEY = random.key(3)
 
 
@@ -43,6 +44,7 @@ WAYS = {
     "none": ({"estimators": PLAIN}, None),
     "over the batch": ({"estimators": LEAVE_ONE_OUT}, None),
     "over samples": ({"estimators": LEAVE_ONE_OUT, "num_samples": 3}, None),
+    "optimal": ({"estimators": OPTIMAL}, None),
     "default": ({}, None),
     "default over samples": ({"num_samples": 3}, None),
     "of the user": ({}, 4.0),
@@ -279,3 +281,46 @@ def test_markers_are_identities_outside_of_jscg():
     np.testing.assert_array_equal(jscg.baseline(x, 1.0), x)
     np.testing.assert_array_equal(jax.jit(jscg.stop_influence)(x), x)
     assert jax.grad(lambda v: jnp.sum(jscg.stop_influence(jscg.baseline(v, 1.0)) ** 2))(x)[2] == 4.0
+
+
+def test_the_optimal_baseline_weighs_the_others_by_their_squared_scores():
+    p, size = 0.15, 6
+    cost = lambda p, key: jnp.mean(jnp.exp(2.0 * random.bernoulli(key, p, (size,))))  # noqa: E731
+    found = jscg.grad_expectation(cost, estimators=OPTIMAL)
+    for key in random.split(KEY, 5):
+        x = np.asarray(random.bernoulli(key, p, (size,)), float)
+        c, square, score = np.exp(2 * x), 2 * (x - p) ** 2, (x - p) / (p * (1 - p))
+        b = [np.sum(np.delete(c * square, k)) / np.sum(np.delete(square, k)) for k in range(size)]
+        np.testing.assert_allclose(found(p, key), np.mean((c - b) * score), rtol=1e-4)
+
+
+RARE = {
+    "bernoulli": (random.bernoulli, 0.15, lambda p: p * (jnp.e - 1), 0.5),
+    "poisson": (random.poisson, 0.7, lambda r: jnp.exp(r * (jnp.e - 1)), 0.95),
+}
+
+
+@pytest.mark.parametrize("family", RARE)
+def test_the_optimal_baseline_has_less_variance_where_scores_and_costs_go_together(family):
+    draw, at, expected, ratio = RARE[family]
+    spread, exact = {}, jax.grad(expected)(at)
+    for name, estimator in {"mean": LEAVE_ONE_OUT, "optimal": OPTIMAL}.items():
+        cost = lambda v, key: jnp.mean(jnp.exp(1.0 * draw(key, v, (64,))))  # noqa: E731
+        g = jscg.grad_expectation(cost, estimators=estimator)
+        found = np.asarray(jax.jit(jax.vmap(lambda k, g=g: g(at, k)))(random.split(KEY, 20_000)))
+        assert abs(found.mean() - exact) < 4.5 * found.std() / np.sqrt(len(found))
+        spread[name] = found.var()
+    assert spread["optimal"] < ratio * spread["mean"], spread
+
+
+def test_a_step_of_descent_on_a_baseline_is_a_moving_average():
+    def cost(params, key):
+        x = jscg.baseline(random.bernoulli(key, params["p"]), params["b"])
+        return jnp.exp(3.0 * x)
+
+    rate, p, b, average = 0.05, 0.3, 0.0, 0.0
+    gradient = jscg.grad_expectation(cost, estimators=PLAIN)
+    for key in random.split(KEY, 20):
+        b = b - rate * gradient({"p": p, "b": b}, key)["b"]
+        average += 2 * rate * (jnp.exp(3.0 * random.bernoulli(key, p)) - average)
+        np.testing.assert_allclose(b, average, rtol=1e-5)

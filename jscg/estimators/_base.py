@@ -136,6 +136,11 @@ class Estimator:
         return False
 
     @property
+    def weighs_others(self) -> bool:
+        """Whether the others' costs are weighted by the squares of their scores in it."""
+        return False
+
+    @property
     def fits_baselines(self) -> bool:
         """Whether a baseline is fitted by regression over a batch, where there is one."""
         return False

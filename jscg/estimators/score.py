@@ -23,12 +23,24 @@ class ScoreFunction(Estimator):
 
     which needs no second pass and is unbiased to any order, because E[box_j] = 1.
 
+    With `baseline="optimal"` it is the others' mean weighted by their squared scores,
+
+    .. math:: b_k = sum_{j != k} c_j s_j^2 / sum_{j != k} s_j^2,
+
+    an estimate of the scalar E[c s^2] / E[s^2] of least variance from samples that are not k
+    (Greensmith, Bartlett and Baxter 2004); s is taken in the logits of Bernoulli and categorical
+    draws, else in their parameters.  It is unbiased to any order, too.
+
+    A baseline from earlier steps, such as a moving average, is handed in as an argument:
+    `x = jscg.baseline(x, b)`.  With b in `argnums` its gradient is 2 (b - c), so that a step of
+    gradient descent at rate r is b + 2 r (c - b): a moving average.
+
     Continuous draws are scored too where it is chosen for them by name, `{"x": ScoreFunction()}`
     or `{"normal": ScoreFunction()}`, and their density is known; as the one estimator for all it
     leaves them to be differentiated through.
 
     Attributes:
-      baseline: "leave_one_out", or None for no baseline.
+      baseline: "leave_one_out", "optimal", or None for no baseline.
 
     Example:
       >>> import jax, jscg
@@ -39,12 +51,13 @@ class ScoreFunction(Estimator):
       True
     """
 
-    baseline: Literal["leave_one_out"] | None = "leave_one_out"
+    baseline: Literal["leave_one_out", "optimal"] | None = "leave_one_out"
 
     def __post_init__(self):
         """Checks the name of the baseline."""
-        if self.baseline not in ("leave_one_out", None):
-            raise ValueError(f"unknown baseline {self.baseline!r}: use 'leave_one_out' or None")
+        known = ("leave_one_out", "optimal", None)
+        if self.baseline not in known:
+            raise ValueError(f"unknown baseline {self.baseline!r}: use one of {known}")
 
     @property
     def continuous_law(self) -> Literal["density"]:
@@ -54,4 +67,9 @@ class ScoreFunction(Estimator):
     @property
     def leave_one_out(self) -> bool:
         """As asked for."""
-        return self.baseline == "leave_one_out"
+        return self.baseline is not None
+
+    @property
+    def weighs_others(self) -> bool:
+        """As asked for."""
+        return self.baseline == "optimal"
