@@ -172,6 +172,11 @@ ROWS: dict[str, tuple[Any, int]] = {
     "LeaveOneOut(4)": (est.LeaveOneOut(4), 1),
     "UnorderedSet(3)": (est.UnorderedSet(3), 1),
     "Enumerate": (est.Enumerate(), 1),
+    "optimal scalar, 4 samples": (est.ScoreFunction("optimal"), 4),
+    "REBAR": (est.REBAR(), 1),
+    "DoubleControlVariates(2)": (est.DoubleControlVariates(2), 1),
+    "GumbelSoftmax, biased": (est.GumbelSoftmax(0.5), 1),
+    "StraightThrough, biased": (est.StraightThrough(samples=4), 1),
 }
 
 
