@@ -43,13 +43,13 @@ class Chosen(NamedTuple):
 
     Attributes:
       evaluations: values, outcomes, coefficients.
-      noise: by which an element is picked.
+      bits: of its keys, by which an element is picked.
       log_probs: of the outcomes, differentiable.
       paths: of the values, differentiable.
     """
 
     evaluations: Evaluations
-    noise: jax.Array
+    bits: jax.Array
     log_probs: list[jax.Array]
     paths: list[jax.Array | None]
 
@@ -83,7 +83,7 @@ class Comparer:
             counts = counts.reshape(counts.shape + (1,) * (value.ndim - counts.ndim))
             # Where nothing counts the outcome may be impossible, and have no score.
             log_probs.append(scorer.log_prob(jnp.where(counts, outcome, value), read))
-        return Chosen(made._replace(paths=None), draw.gumbel(_PICK), log_probs, paths)
+        return Chosen(made._replace(paths=None), draw.bits(), log_probs, paths)
 
     def nothing(self, node: StochasticNode) -> Chosen:
         """Zeros of that structure, from a branch without the draw."""
@@ -115,7 +115,7 @@ class Comparer:
         witness, total = witness_of(args), jnp.float32(0)
         for node, groups in self.plan.compared.items():
             chosen = found[node]
-            evaluations, noise = lax.stop_gradient((chosen.evaluations, chosen.noise))
+            evaluations = lax.stop_gradient(chosen.evaluations)
             if node not in self.probers:
                 self.probers[node] = Prober(self.plan, node)
 
@@ -128,7 +128,7 @@ class Comparer:
                     for value in e.values
                 ]
 
-            weights, slopes = _MOVES[groups.moves](groups, costs_to_go, evaluations, noise)
+            weights, slopes = _MOVES[groups.moves](groups, costs_to_go, evaluations, chosen.bits)
             moving = [*chosen.log_probs, *chosen.paths]
             for weight, moved in zip([*weights, *slopes], moving, strict=False):
                 if moved is not None:
@@ -139,8 +139,8 @@ class Comparer:
 # Which elements are moved in one run: each returns the weights.
 
 
-def _all_at_once(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> Weights:
-    found = run(jnp.ones(noise.shape, bool))
+def _all_at_once(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
+    found = run(jnp.ones(e.coefficients[0][0].shape, bool))
     weights, slopes = _weights(e, found), [evaluated.slope for evaluated in found]
     for slope, tilts in zip(slopes, e.tilts or [], strict=False):
         for m, tilt in enumerate(tilts):
@@ -150,24 +150,24 @@ def _all_at_once(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> 
     return weights, slopes
 
 
-def _one_of_each(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> Weights:
-    """One element, picked by Gumbel noise with a chance in proportion to its coefficients."""
+def _one_of_each(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
+    """One element, picked with a chance in proportion to its coefficients."""
     size = functools.reduce(jnp.maximum, [jnp.abs(c) for row in e.coefficients for c in row])
-    race = jnp.where(size > 0, jnp.log(jnp.where(size > 0, size, 1)) + noise, -jnp.inf)
-    moved = _first_maximum(race, groups.mixed) & (size > 0)
+    moved = _picked(size, groups.mixed, bits) & (size > 0)
     total = jnp.sum(size, groups.mixed, keepdims=True)
     chance = jnp.where(moved, size, 1) / jnp.where(total > 0, total, 1)
     return [jnp.where(moved, w / chance, 0) for w in _weights(e, run(moved))], []
 
 
-def _each_in_turn(groups: Groups, run: Run, e: Evaluations, noise: jax.Array) -> Weights:
-    sizes = [noise.shape[a] for a in groups.mixed]
+def _each_in_turn(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
+    shape = e.coefficients[0][0].shape
+    sizes = [shape[a] for a in groups.mixed]
     count = math.prod(sizes)
 
     def weights_of(index):
-        moved = jnp.ones(noise.shape, bool)
+        moved = jnp.ones(shape, bool)
         for axis, i in zip(groups.mixed, jnp.unravel_index(index, sizes), strict=True):
-            moved &= lax.broadcasted_iota(jnp.int32, noise.shape, axis) == i
+            moved &= lax.broadcasted_iota(jnp.int32, shape, axis) == i
         return [jnp.where(moved, w, 0) for w in _weights(e, run(moved))]
 
     found = lax.map(weights_of, jnp.arange(count), batch_size=min(count, _AT_ONCE))
@@ -184,13 +184,19 @@ def _weights(e: Evaluations, found: list[Evaluated]) -> list[jax.Array]:
     return [functools.reduce(jnp.add, products) for products in each]
 
 
-def _first_maximum(x: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """Where the maximum over some axes stands, once for each place on the others."""
+def _picked(size: jax.Array, axes: tuple[int, ...], bits: jax.Array) -> jax.Array:
+    """One place over some axes, drawn in proportion to a size, for each place on the others.
+
+    One number is drawn for it, of the bits of the draw's keys at all steps of loops together.
+    """
     if not axes:
-        return jnp.ones(x.shape, bool)
-    ends = range(x.ndim - len(axes), x.ndim)
-    moved = jnp.moveaxis(x, axes, ends)
-    flat = moved.reshape(*moved.shape[: ends.start], -1)
-    best = jnp.argmax(flat, -1, keepdims=True)
-    here = lax.broadcasted_iota(best.dtype, flat.shape, flat.ndim - 1) == best
+        return jnp.ones(size.shape, bool)
+    words = jnp.bitwise_xor.reduce(bits.reshape(-1, 2), axis=0)
+    key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), _PICK)
+    ends = range(size.ndim - len(axes), size.ndim)
+    moved = jnp.moveaxis(size, axes, ends)
+    below = jnp.cumsum(moved.reshape(*moved.shape[: ends.start], -1), -1)
+    at = jax.random.uniform(key, (*below.shape[:-1], 1), below.dtype) * below[..., -1:]
+    best = jnp.argmax(below > at, -1, keepdims=True)
+    here = lax.broadcasted_iota(best.dtype, below.shape, below.ndim - 1) == best
     return jnp.moveaxis(here.reshape(moved.shape), ends, axes)

@@ -49,11 +49,17 @@ class Sampled:
 
     def uniform(self, tag: int, *more: int) -> jax.Array:
         """Independent uniform numbers, other ones for every tag; `more` axes at the end."""
-        return self._noise(jax.random.uniform, tag, *more)
+        keys = typed(self._keys(tag))
+        each = (*self.shape[keys.ndim :], *more)
+        draw = lambda k: jax.random.uniform(k, each, self._scorer.dtype)  # noqa: E731
+        for _ in range(keys.ndim):
+            draw = jax.vmap(draw)
+        return jnp.asarray(draw(keys))
 
-    def gumbel(self, tag: int) -> jax.Array:
-        """Independent Gumbel noise, other noise for every tag."""
-        return self._noise(jax.random.gumbel, tag)
+    def bits(self) -> jax.Array:
+        """The bits of its keys, two words."""
+        words = jax.random.key_data(typed(self._read(self._scorer.node.key)))
+        return jnp.bitwise_xor.reduce(words.reshape(-1, 2), axis=0)
 
     def of_family(self, fun: Callable[..., Any], *arrays: Any) -> Any:
         """Calls `fun(*arrays, static, **operands)`, a rule of its family (see `Family`)."""
@@ -65,11 +71,3 @@ class Sampled:
         for _ in range(typed(keys).ndim):
             fold = jax.vmap(fold)
         return fold(keys)
-
-    def _noise(self, sampler: Callable[..., Any], tag: int, *more: int) -> jax.Array:
-        keys = typed(self._keys(tag))
-        each = (*self.shape[keys.ndim :], *more)
-        draw = lambda k: sampler(k, each, self._scorer.dtype)  # noqa: E731
-        for _ in range(keys.ndim):
-            draw = jax.vmap(draw)
-        return jnp.asarray(draw(keys))
