@@ -129,12 +129,15 @@ def make_plan(
     check_reparameterised(program, influence)
     finder = CostFinder(program, influence, keep_constants=purpose == "bound")
     edges, passed = _find_edges(program, nodes, estimators, influence)
+    # Where costs are not recomputed: another run may change what happens there.
+    all_edges = list(itertools.chain.from_iterable(edges.values()))
+    kept = passed.union(*(edge.places for edge in all_edges))
     pairs = Pairs(estimators)
     weights = {}
     for part, costs in finder.shadows.costs.items():
         made = finder.producers[part]
         for cost in costs.values():
-            weights[cost] = _weigh(cost, pairs.of(cost), influence, made, edges)
+            weights[cost] = _weigh(cost, pairs.of(cost), influence, made, kept)
     scored = list({s.node: None for s in _distinct_scores(weights)})
     baselines = find_baselines(program, scored, influence)
     controlled = find_control_variates(program, scored, influence)
@@ -245,7 +248,7 @@ def _find_edges(program, nodes, estimators, influence):
     return edges, passed
 
 
-def _weigh(cost: CostNode, found: list[Pair], influence, producers, edges) -> Weight:
+def _weigh(cost: CostNode, found: list[Pair], influence, producers, kept) -> Weight:
     weight = Weight([], [])
     found = [pair for pair in found if pair.estimator.relaxes != "program"]
     settled = all(pair.settled or pair.estimator.compares for pair in found)
@@ -260,8 +263,8 @@ def _weigh(cost: CostNode, found: list[Pair], influence, producers, edges) -> We
             continue
         if score.current:
             why = pair.why or enumerable(score.node, cost, estimator, influence, producers)
-            if isinstance(why, Enumeration) and _crosses(why, edges):
-                why = "a draw that is relaxed meets it before the cost"
+            if isinstance(why, Enumeration) and _crosses(why, kept):
+                why = "a draw that is relaxed meets it on the way to a cost"
             if isinstance(why, Enumeration) and _affordable(weight, why, estimator):
                 weight.enumerations.append(why)
                 score = pair.earlier
@@ -274,10 +277,9 @@ def _weigh(cost: CostNode, found: list[Pair], influence, producers, edges) -> We
     return weight
 
 
-def _crosses(found: Enumeration, edges: dict[StochasticNode, list[Edge]]) -> bool:
-    """Whether the way from a draw to a cost holds an edge of another one."""
-    places = {edge.place for each in edges.values() for edge in each}
-    return any((found.node.program, index) in places for index in found.path)
+def _crosses(found: Enumeration, kept: set[tuple[Program, int]]) -> bool:
+    """Whether the way from a draw to a cost holds one of some equations."""
+    return any((found.node.program, index) in kept for index in found.path)
 
 
 def _affordable(weight: Weight, found: Enumeration, estimator: Estimator) -> bool:

@@ -67,6 +67,11 @@ class Edge:
         return self.node.program, self.index
 
     @property
+    def places(self) -> set[tuple[Program, int]]:
+        """This equation and those that are lifted."""
+        return {(self.node.program, i) for i in (self.index, *self.lifted)}
+
+    @property
     def var(self) -> Any:
         """The float."""
         return self.node.program.eqns[self.index].outvars[0]

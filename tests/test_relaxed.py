@@ -43,6 +43,23 @@ def test_unbiased_wherever_integers_become_floats(name):
     assert_case(case, KEY, CONTROLLED)
 
 
+def with_an_enumerated_one(th, key):
+    """Whose cost is recomputed for its outcomes, but not behind what it shares with the other."""
+    k1, k2 = random.split(key)
+    x = random.bernoulli(k1, sigmoid(th))
+    y = random.bernoulli(k2, sigmoid(-th))
+    h = jnp.where(x, 2.0 * y, jnp.exp(th))  # an edge of x, on the way from y
+    stopped = lax.stop_gradient(jnp.exp(x + 0.5 * y))
+    return jnp.sum(jnp.log1p(h) + stopped) + jnp.sum(jnp.sqrt(1.0 + (jnp.sum(x) + y)))
+
+
+@pytest.mark.parametrize("name", CONTROLLED)
+def test_beside_an_enumerated_draw(name):
+    choice = {"x": CONTROLLED[name]}
+    found = jscg.check_unbiased(with_an_enumerated_one, estimators=choice, num_estimates=40_000)
+    assert found(TH, KEY), found(TH, KEY)
+
+
 def in_a_scan(th, key):
     """Independent steps, in a batch, with integers that are summed."""
 
