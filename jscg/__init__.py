@@ -17,6 +17,7 @@ from ._bound import upper_bound
 from ._check import Certificate, check_unbiased
 from ._errors import JscgError
 from ._expectation import expectation
+from ._graph import Graph, graph
 from ._sampler import sampler
 
 # Source lines in messages are the user's, never ours.
@@ -25,6 +26,7 @@ _source_info_util.register_exclusion(str(_pathlib.Path(__file__).parent))
 __version__ = "0.1.0"
 __all__ = [
     "Certificate",
+    "Graph",
     "JscgError",
     "baseline",
     "bounds",
@@ -33,6 +35,7 @@ __all__ = [
     "estimators",
     "expectation",
     "grad_expectation",
+    "graph",
     "sampler",
     "stop_influence",
     "surrogate",

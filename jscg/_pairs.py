@@ -7,7 +7,7 @@ be said of many at once is said once: many costs of a program are influenced ali
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._costs import CostNode
 from ._enumerable import never_enumerable
@@ -32,6 +32,18 @@ class Score:
     relation: Relation
     past: tuple[Loop, ...]
     current: bool
+
+
+class Reason(NamedTuple):
+    """How the gradient through a draw is estimated for one cost.
+
+    Attributes:
+      how: the way.
+      why: and not another.
+    """
+
+    how: str
+    why: str
 
 
 @dataclasses.dataclass(eq=False)

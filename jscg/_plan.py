@@ -25,7 +25,7 @@ from ._keys import check_keys
 from ._mend import mend
 from ._nested import check_nested
 from ._nodes import PATHWISE, SCORED, StochasticNode, check_bounds, find_nodes, name_draws
-from ._pairs import Pair, Pairs, Score
+from ._pairs import Pair, Pairs, Reason, Score
 from ._program import Program
 from ._relaxed import Edge, find_edges
 from ._rerun import compare_cheap, compare_without_baseline, has_effects
@@ -44,6 +44,7 @@ class Weight:
       enumerations: the draws over which the cost is replaced by its expectation.
       leave_one_out: axis of the cost along which the other elements are the baseline.
       others: of `scores`, those to which that baseline does not apply.
+      reasons: for each draw, how its part is estimated, and why.
     """
 
     scores: list[Score]
@@ -51,6 +52,7 @@ class Weight:
     compared: list[Score] = dataclasses.field(default_factory=list)
     leave_one_out: int | None = None
     others: tuple[Score, ...] = ()
+    reasons: dict[StochasticNode, Reason] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(eq=False)
@@ -249,31 +251,46 @@ def _find_edges(program, nodes, estimators, influence):
 
 
 def _weigh(cost: CostNode, found: list[Pair], influence, producers, kept) -> Weight:
-    weight = Weight([], [])
-    found = [pair for pair in found if pair.estimator.relaxes != "program"]
+    weight, reasons = Weight([], []), {}
     settled = all(pair.settled or pair.estimator.compares for pair in found)
     behind = set() if settled else behind_draws(cost, influence, producers)
     for pair in found:
-        score, estimator = pair.score, pair.estimator
+        score, node, estimator = pair.score, pair.score.node, pair.estimator
+        chosen = f"{type(estimator).__name__} was chosen"
+        if estimator.relaxes == "program":
+            reasons[node] = Reason("relaxed", f"{chosen}, which is biased")
+            continue
         if estimator.compares:
             weight.compared.append(score)
+            reasons[node] = Reason(type(estimator).__name__, "it was chosen")
             continue
-        if pair.settled or (pair.only_cheap and score.node in behind):
-            weight.scores.append(score)
-            continue
-        if score.current:
-            why = pair.why or enumerable(score.node, cost, estimator, influence, producers)
+        why: Any = pair.why or "it reaches costs in later steps of a loop"
+        if not pair.settled:
+            why = "another draw depends on it"
+        if not (pair.settled or (pair.only_cheap and node in behind)) and score.current:
+            why = pair.why or enumerable(node, cost, estimator, influence, producers)
             if isinstance(why, Enumeration) and _crosses(why, kept):
                 why = "a draw that is relaxed meets it on the way to a cost"
             if isinstance(why, Enumeration) and _affordable(weight, why, estimator):
                 weight.enumerations.append(why)
+                cheap = "elementwise work makes the cost of it" if pair.only_cheap else chosen
+                reasons[node] = Reason("enumerated", f"{why.outcomes} outcomes, and {cheap}")
                 score = pair.earlier
             elif not estimator.scores:
-                _cannot_enumerate(score.node, why)
+                _cannot_enumerate(node, why)
         if score.past and not estimator.scores:
-            _cannot_enumerate(score.node, "it reaches costs in later steps of a loop")
+            _cannot_enumerate(node, "it reaches costs in later steps of a loop")
         if score.past or score.current:
             weight.scores.append(score)
+            if node in reasons:
+                reasons[node] = Reason(
+                    "enumerated, and scored from earlier steps", reasons[node].why
+                )
+            else:
+                why = chosen if estimator.outcomes == 0 else why
+                over = "the outcomes of all draws together are too many"
+                reasons[node] = Reason("scored", why if isinstance(why, str) else over)
+    weight.reasons = reasons
     return weight
 
 

@@ -16,7 +16,7 @@ from ._enumerable import support_size
 from ._groups import group_axes
 from ._influence import InfluenceMap
 from ._nodes import StochasticNode
-from ._pairs import Score
+from ._pairs import Reason, Score
 from ._program import Literal, Program
 from .estimators import Coupled, Estimator, MeasureValued
 
@@ -55,7 +55,8 @@ def compare_cheap(
         sizes = [node.shape[axis] for axis in group_axes(node, scored)]
         runs = math.prod(sizes) * (support_size(node) or 2)
         if runs <= MOST_RUNS and runs * work[node] <= MOST_WORK:
-            _switch(node, chosen, weights, estimators)
+            cost = f"{runs} runs of some {math.ceil(work[node])} operations cost little"
+            _switch(node, chosen, weights, estimators, cost)
 
 
 def compare_without_baseline(
@@ -76,7 +77,7 @@ def compare_without_baseline(
     if not 0 < len(alone) <= MOST_DRAWS_MOVED or has_effects(program):
         return
     for node in alone:
-        _switch(node, chosen, weights, estimators)
+        _switch(node, chosen, weights, estimators, "a score would have no baseline")
 
 
 def has_effects(program: Program) -> bool:
@@ -131,11 +132,12 @@ def _pairs_of(
     return pairs
 
 
-def _switch(node, estimator: Estimator, weights, estimators) -> None:
+def _switch(node, estimator: Estimator, weights, estimators, why: str) -> None:
     estimators[node] = estimator
     for weight in weights.values():
         mine = [s for s in weight.scores if s.node is node]
         if mine:
             weight.compared += mine
+            weight.reasons[node] = Reason(type(estimator).__name__, why)
             weight.scores = [s for s in weight.scores if s.node is not node]
             weight.others = tuple(s for s in weight.others if s.node is not node)

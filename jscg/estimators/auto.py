@@ -24,6 +24,8 @@ class Auto(Estimator):
     operations together), it gets them (`MeasureValued`).  If a score would have no baseline, for
     there is one sample and no batch, one element is moved (`Coupled`).
 
+    What it picked for a function, and why, is told by `jscg.graph`.
+
     Attributes:
       max_outcomes: the largest support that is enumerated.
       fits: whether baselines are fitted.
