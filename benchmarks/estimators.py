@@ -25,9 +25,6 @@ from jax.scipy.special import gammaln
 import jscg
 from benchmarks import harness, nvil
 from jscg import estimators as est
-from jscg._api import options_of
-from jscg._nodes import PATHWISE
-from jscg._trace import trace
 
 Gradient = Callable[[Any, jax.Array], Any]
 
@@ -276,24 +273,13 @@ def table(name: str, options: Any) -> list[tuple[str, float, float, float, float
 
 def picked(problem: Problem, samples: int) -> str:
     """What `Auto` does with every draw whose parameters need a gradient."""
-    options = options_of(0, False, samples, est.Auto(), None)
-    options = dataclasses.replace(options, purpose="first order")
-    args = (problem.params, jax.random.key(0))
-    plan = trace(problem.cost, options, args, {}, {})[0].plan
-    enumerated = {e.node for w in plan.weights.values() for e in w.enumerations}
-    alone = {s.node for w in plan.weights.values() for s in w.others}
+    graph = jscg.graph(problem.cost, num_samples=samples)(problem.params, jax.random.key(0))
     found = []
-    for node in plan.nodes:
-        ways = ["enumerated"] * (node in enumerated)
-        if node in plan.compared:
-            ways.append(type(plan.estimators[node]).__name__)
-        elif node in plan.scored:
-            without = "no baseline" if node in alone else "leave one out"
-            ways.append(f"scored, {'fitted baseline' if node in plan.fitted else without}")
-        elif node.verdict == PATHWISE:
-            ways.append("pathwise")
+    for draw in graph.stochastic_nodes:
+        ways = [how for how, _, _ in draw.estimates if how != "not needed"]
+        ways = [f"{w} {draw.baseline}" if "scored" in w else w for w in dict.fromkeys(ways)]
         if ways:
-            found.append(f"{node.name}: {' and '.join(ways)}")
+            found.append(f"{draw.name}: {' and '.join(ways)}")
     return "; ".join(found)
 
 
