@@ -236,7 +236,7 @@ def control_variate(
       c: a function of the relaxed sample: floats in (0, 1) of the shape of x in the place of truth
         values, or weights of classes, of the shape of x and a last axis.  Returns floats of shape
         (*batch,), or of any other leading part of the shape of x, each of them computed of its own
-        elements of x.  It may be any smooth function; a jump in it would bias the gradient.
+        elements of x.  It must be continuous; that is checked.
       num_classes: of a categorical draw; None for a Bernoulli draw.
       temperature: of the relaxed sample.
 

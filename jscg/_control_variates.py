@@ -19,11 +19,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ._activity import behind
 from ._baselines import Baseline, BaselineError, axes_of, draw_behind
 from ._compat import bind
 from ._errors import where
 from ._frame import Frame
 from ._influence import InfluenceMap
+from ._jumps import find_jumps
 from ._nodes import StochasticNode
 from ._primitives import MARKS
 from ._program import Literal, Program
@@ -94,7 +96,9 @@ class ControlVariate(Baseline):
         for index in self.path:
             eqn = eqns[index]
             args = [known(v) for v in eqn.invars]
-            outs = args[:1] if eqn.primitive.name in MARKS else bind(eqn, *args)
+            # What stops the derivative, as a log-sum-exp does within, must not do so here.
+            passed = eqn.primitive.name in MARKS | {"stop_gradient"}
+            outs = args[:1] if passed else bind(eqn, *args)
             env.update(zip(eqn.outvars, outs, strict=True))
         return known(self.atom)
 
@@ -120,6 +124,7 @@ def find_control_variates(
             relaxed = producers[eqn.invars[1]]
             _check_draw(node, eqn, part.eqns[relaxed])
             path = _path(node, part, relaxed, position, influence)
+            _check_jumps(program, node, part, relaxed, path)
             axes = axes_of(node, eqn, 2)
             _check_rows(node, eqn, axes, influence)
             atom = eqn.invars[2]
@@ -175,6 +180,19 @@ def _path(node, part: Program, relaxed: int, position: int, influence) -> list[i
         path.append(index)
         reached.update(eqn.outvars)
     return path
+
+
+def _check_jumps(program: Program, node, part: Program, relaxed: int, path: list[int]) -> None:
+    soft = behind(program, {part.eqns[relaxed].outvars[0]})
+    for jump in find_jumps(program, [False] * len(program.invars), soft, soft):
+        inside = jump.program is part and jump.index in path
+        if inside or any(part in jump.program.path and p.at in path for p in jump.program.path[1:]):
+            raise _wrong(
+                node,
+                jump.eqn,
+                f"jumps in {jump.eqn.primitive.name!r} there, where its derivative is lost",
+                "make it continuous: jnp.tanh or a sigmoid in the place of a comparison",
+            )
 
 
 def _check_rows(node: StochasticNode, eqn: Any, axes: tuple[int, ...], influence) -> None:

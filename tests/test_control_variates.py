@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 from jax import lax, random
-from jax.nn import one_hot, sigmoid
+from jax.nn import log_softmax, one_hot, sigmoid
 from oracle import BOUND, ber, cat, grid, samples, total, z_of
 
 import jscg
@@ -22,7 +22,8 @@ def bernoulli(params, key):
     """A batch of rows with costs of their own, and a draw below."""
     k1, k2 = random.split(key)
     x = random.bernoulli(k1, sigmoid(params["th"]), (4, 3))
-    x = jscg.control_variate(x, lambda r: params["c"] * jnp.exp(r @ W))
+    half = lambda r: jnp.exp((r + lax.stop_gradient(r)) @ W / 2)  # noqa: E731
+    x = jscg.control_variate(x, lambda r: params["c"] * half(r))
     y = random.bernoulli(k2, sigmoid(x @ W * params["th"][0]))
     return jnp.mean(jnp.exp(x @ W) + 3.0 * y * x[:, 0])
 
@@ -40,7 +41,7 @@ def categorical(params, key):
 
     def step(total, k):
         x = random.categorical(k, params["th"], shape=(2,))
-        each = lambda r: params["c"] * jnp.tanh(r @ W)  # noqa: E731
+        each = lambda r: params["c"] * 3 * jnp.exp(log_softmax(3 * r)[..., 2])  # noqa: E731
         x = jscg.control_variate(x, each, num_classes=3)
         return total + jnp.prod(1.5 + jnp.tanh(one_hot(x, 3) @ W)), None
 
@@ -176,6 +177,11 @@ REFUSED = {
     "a draw within": (
         marked(lambda r, x: jnp.sum(r) * random.normal(KEY) + random.bernoulli(KEY, r[0, 0]), None),
         "draws itself",
+    ),
+    "a jump": (marked(lambda r, x: jnp.sum(jnp.where(r > 0.5, r, 0.0), -1), None), "jumps in 'gt'"),
+    "a jump in a loop": (
+        marked(lambda r, x: lax.scan(lambda t, v: (t + jnp.round(v), None), r[0], r)[0][0], None),
+        "jumps in 'round'",
     ),
     "classes": (
         marked(lambda r, x: jnp.sum(r), lambda th, k: random.categorical(k, th), num_classes=2),
