@@ -176,6 +176,45 @@ def test_estimators_mix_in_one_program(x, n):
     assert np.all(np.abs(z_of(found, jax.grad(exact_of_several)(TH))) < BOUND)
 
 
+def nested(th, key):
+    """Draws above each other in a branch, in a loop, in a vmap over examples."""
+
+    def step(total, k):
+        k1, k2, k3 = random.split(k, 3)
+        x = random.bernoulli(k1, sigmoid(th[0] + 0.3 * total))
+        y = random.bernoulli(k2, sigmoid(th[1] * x), (2,))
+        z = y + jnp.exp(th[0]) * random.normal(k3, (2,))
+        cost = lax.cond(x, lambda z: jnp.sum(2.0 * z**2), lambda z: jnp.sum(z**2), z)
+        return total + 1.0 * x, cost
+
+    def example(k):
+        return jnp.sum(lax.scan(step, 0.0, random.split(k, 2))[1])
+
+    return jnp.mean(jax.vmap(example)(random.split(key, 3)))
+
+
+def exact_of_nested(th):
+    def at(x, total):
+        p = sigmoid(th[0] + 0.3 * total)
+        return jnp.where(x, p, 1 - p), (1 + x) * 2 * (sigmoid(th[1] * x) + jnp.exp(2 * th[0]))
+
+    out = 0.0
+    for a in (0, 1):
+        for b in (0, 1):
+            (p, first), (q, second) = at(a, 0.0), at(b, 1.0 * a)
+            out += p * q * (first + second)
+    return out
+
+
+@pytest.mark.parametrize(
+    "x, y", [("ScoreFunction", "Auto"), ("Coupled", "REBAR"), ("Auto", "DoubleControlVariates")]
+)
+def test_estimators_mix_in_loops_branches_and_vmap(x, y):
+    gradient = jscg.grad_expectation(nested, estimators={"x": ESTIMATORS[x], "y": ESTIMATORS[y]})
+    found = samples(lambda key: gradient(TH, key), KEY, 20_000)
+    assert np.all(np.abs(z_of(found, jax.grad(exact_of_nested)(TH))) < BOUND)
+
+
 @pytest.mark.parametrize("name", sorted(ESTIMATORS.keys() - {"Pathwise"}))
 def test_jit_vmap_samples_and_dtypes(name):
     def cost(p, key):
