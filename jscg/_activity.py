@@ -43,7 +43,7 @@ def active_variables(
         return _tangents(eqn, flags)
 
     active: set[Any] = set()
-    _visit(program, inputs, active, step if relaxed else _tangents)
+    propagate(program, inputs, active, step if relaxed else _tangents)
     return active
 
 
@@ -59,7 +59,7 @@ def behind(program: Program, sources: set[Any]) -> set[Any]:
         return [any(flags) and _is_float(v.aval.dtype) for v in eqn.outvars]
 
     found = set(sources)
-    _visit(program, [False] * len(program.invars), found, step)
+    propagate(program, [False] * len(program.invars), found, step)
     return found
 
 
@@ -82,7 +82,7 @@ def rounded_variables(program: Program, inputs: list[bool]) -> set[Any]:
         return [any(flags) and not cut] * len(eqn.outvars)
 
     found: set[Any] = set()
-    _visit(program, inputs, found, step)
+    propagate(program, inputs, found, step)
     return {v for v in found if jnp.issubdtype(v.aval.dtype, jnp.integer)}
 
 
@@ -109,7 +109,7 @@ def noisy_variables(program: Program, silent: set[Any]) -> set[Any]:
     noisy: set[Any] = set()
     if not any(_is_source(eqn) for part in program.walk() for eqn in part.eqns):
         return noisy
-    _visit(program, [False] * len(program.invars), noisy, step, everywhere=True)
+    propagate(program, [False] * len(program.invars), noisy, step, everywhere=True)
     return noisy
 
 
@@ -140,14 +140,20 @@ def live_variables(program: Program, roots: list[Any] | None = None) -> set[Any]
     return live
 
 
-def _visit(program: Program, inputs, found: set[Any], step: Step, everywhere=False) -> list[bool]:
+def propagate(
+    program: Program, inputs, found: set[Any], step: Step, everywhere=False
+) -> list[bool]:
+    """Adds what depends on the flagged inputs to `found`; returns which outputs do.
+
+    With `everywhere`, equations without flagged operands are asked, too.
+    """
     found.update(v for v, flag in zip(program.invars, inputs, strict=True) if flag)
     for index, eqn in enumerate(program.eqns):
         flags = [not isinstance(v, Literal) and v in found for v in eqn.invars]
         if not everywhere and True not in flags:
             continue
         if subs := program.subs.get(index):
-            visit = functools.partial(_visit, found=found, step=step, everywhere=everywhere)
+            visit = functools.partial(propagate, found=found, step=step, everywhere=everywhere)
             outputs = _outputs(subs, eqn, flags, visit)
         else:
             outputs = step(eqn, flags)

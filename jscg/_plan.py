@@ -27,6 +27,7 @@ from ._nested import check_nested
 from ._nodes import PATHWISE, SCORED, StochasticNode, check_bounds, find_nodes, name_draws
 from ._pairs import Pair, Pairs, Reason, Score
 from ._program import Program
+from ._refs import check_refs
 from ._relaxed import Edge, find_edges
 from ._rerun import compare_cheap, compare_without_baseline, has_effects
 from ._routes import route
@@ -123,6 +124,7 @@ def make_plan(
     if isinstance(choices, Estimator) and choices.relaxes == "program":
         relaxed = set(names)
     active, origins = mend(program, active_inputs, silent, asked, relaxed)
+    check_refs(program, active)
     nodes = find_nodes(program, active)
     check_keys(program, nodes, origins)
     check_bounds(program, nodes, active_inputs)

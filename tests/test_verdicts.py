@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gold import GOLD
+from jax import random
 from oracle import BOUND, QUICK
 from verdicts import planned
 
@@ -158,3 +159,37 @@ def test_events_that_are_almost_certain_have_no_nan(name, threshold):
     for estimators in (None, jscg.estimators.ScoreFunction(baseline=None)):
         gradient = jscg.grad_expectation(fun, estimators=estimators)
         assert jnp.isfinite(gradient(1.3, jax.random.key(0)))
+
+
+def in_a_reference(value):
+    def fun(th, key):
+        ref = jax.new_ref(jnp.zeros(()))
+
+        def step(_, k):
+            ref[...] = ref[...] + value(th, random.bernoulli(k, th[0]))
+            return None, None
+
+        jax.lax.scan(step, None, random.split(key, 2))
+        return ref[...] ** 2 + th[0]
+
+    return fun
+
+
+REFERENCES = {
+    "a draw": lambda th, x: 1.0 * x,
+    "a draw, without gradient": lambda th, x: jax.lax.stop_gradient(1.0 * x),
+    "a parameter": lambda th, x: th[0],
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_what_would_be_lost_in_a_reference_is_refused(name):
+    gradient = jscg.grad_expectation(in_a_reference(REFERENCES[name]))
+    with pytest.raises(jscg.JscgError, match="mutable reference .*test_verdicts.py"):
+        gradient(jnp.array([0.3]), random.key(0))
+
+
+def test_a_reference_may_keep_a_record():
+    keep = lambda th, x: jscg.stop_influence(jax.lax.stop_gradient(1.0 * x))  # noqa: E731
+    gradient = jscg.grad_expectation(in_a_reference(keep))
+    np.testing.assert_allclose(gradient(jnp.array([0.3]), random.key(0)), [1.0])
