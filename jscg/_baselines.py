@@ -11,6 +11,7 @@ summand (1/B for a mean over a batch of B) and Q the cost-to-go in the units of 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
@@ -88,21 +89,31 @@ def find_baselines(
       BaselineError: where the draw influences its own baseline, or x is not a drawn value.
     """
     found: dict[StochasticNode, Baseline] = {}
-    for part in program.walk():
-        producers = part.producers()
-        for position, eqn in enumerate(part.eqns):
-            if eqn.primitive.name != "baseline":
-                continue
-            draw = draw_behind(part, eqn, producers)
-            node = influence.scored.get(draw.outvars[0])
-            if node is None or node not in scored:
-                continue  # no score, so nothing to subtract from
-            _check_theorem_2(node, eqn, influence)
-            found[node] = Baseline(node, position, eqn.invars[1], axes_of(node, eqn))
+    for node, position, eqn in statements("baseline", program, scored, influence):
+        _check_theorem_2(node, eqn, influence)
+        found[node] = Baseline(node, position, eqn.invars[1], axes_of(node, eqn))
     return found
 
 
-def draw_behind(program: Program, eqn: Any, producers: dict[Any, int]) -> Any:
+def statements(
+    name: str, program: Program, scored: list[StochasticNode], influence: InfluenceMap
+) -> Iterator[tuple[StochasticNode, int, Any]]:
+    """What the user says of draws that are scored: each with its equation and the index of that.
+
+    Raises:
+      BaselineError: where it is not said of a drawn value.
+    """
+    for part in program.walk():
+        producers = part.producers()
+        for position, eqn in enumerate(part.eqns):
+            if eqn.primitive.name == name:
+                draw = _draw_behind(part, eqn, producers)
+                node = influence.scored.get(draw.outvars[0])
+                if node is not None and node in scored:  # else there is nothing to subtract from
+                    yield node, position, eqn
+
+
+def _draw_behind(program: Program, eqn: Any, producers: dict[Any, int]) -> Any:
     atom = eqn.invars[0]
     while not isinstance(atom, Literal) and atom in producers:
         made = program.eqns[producers[atom]]

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ._errors import ArgumentError
 from ._first_order import first_order, is_float, witness_of
 from ._frame import Frame
 from ._groups import Groups
@@ -74,6 +75,11 @@ class Comparer:
         draw = Sampled(scorer, lax.stop_gradient(value), lambda v: lax.stop_gradient(read(v)))
         estimator = self.plan.estimators[node]
         made = estimator.compare(draw)
+        if estimator.moves != "all" and (made.tilts or made.paths):
+            raise ArgumentError(
+                f"jscg: {type(estimator).__name__} moves {estimator.moves!r} of a draw's elements "
+                "at a time; tilts and paths are for estimators that move 'all'."
+            )
         paths: list[jax.Array | None] = []
         if made.paths is not None:  # the same once more, with derivatives
             paths = estimator.compare(Sampled(scorer, draw.value, read)).paths or []
@@ -129,10 +135,12 @@ class Comparer:
                 ]
 
             weights, slopes = _MOVES[groups.moves](groups, costs_to_go, evaluations, chosen.bits)
-            moving = [*chosen.log_probs, *chosen.paths]
-            for weight, moved in zip([*weights, *slopes], moving, strict=False):
-                if moved is not None:
-                    total += jnp.sum(lax.stop_gradient(weight) * first_order(moved, witness))
+            terms = list(zip(weights, chosen.log_probs, strict=True))
+            if chosen.paths:
+                along = zip(slopes, chosen.paths, strict=True)
+                terms += [(slope, path) for slope, path in along if path is not None]
+            for weight, moving in terms:
+                total += jnp.sum(lax.stop_gradient(weight) * first_order(moving, witness))
         return total
 
 
@@ -142,11 +150,11 @@ class Comparer:
 def _all_at_once(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
     found = run(jnp.ones(e.coefficients[0][0].shape, bool))
     weights, slopes = _weights(e, found), [evaluated.slope for evaluated in found]
-    for slope, tilts in zip(slopes, e.tilts or [], strict=False):
+    for slope, tilts in zip(slopes, e.tilts or [[]] * len(slopes), strict=True):
         for m, tilt in enumerate(tilts):
-            if slope is not None:
-                products = jnp.sum(slope * tilt, -1)
-                weights[m] += jnp.sum(products, groups.mixed, keepdims=True)
+            assert slope is not None, "tilts are for relaxed values"
+            products = jnp.sum(slope * tilt, -1)
+            weights[m] += jnp.sum(products, groups.mixed, keepdims=True)
     return weights, slopes
 
 

@@ -20,8 +20,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._activity import behind
-from ._baselines import Baseline, BaselineError, axes_of, draw_behind
+from ._baselines import Baseline, BaselineError, axes_of, statements
 from ._compat import bind
+from ._enumerable import support_size
 from ._errors import where
 from ._frame import Frame
 from ._influence import InfluenceMap
@@ -112,25 +113,17 @@ def find_control_variates(
       BaselineError: where it does not have the mean that is put in its place.
     """
     found: dict[StochasticNode, Baseline] = {}
-    for part in program.walk():
-        producers = part.producers()
-        for position, eqn in enumerate(part.eqns):
-            if eqn.primitive.name != "control_variate":
-                continue
-            draw = draw_behind(part, eqn, producers)
-            node = influence.scored.get(draw.outvars[0])
-            if node is None or node not in scored:
-                continue  # no score, so nothing to subtract from
-            relaxed = producers[eqn.invars[1]]
-            _check_draw(node, eqn, part.eqns[relaxed])
-            path = _path(node, part, relaxed, position, influence)
-            _check_jumps(program, node, part, relaxed, path)
-            axes = axes_of(node, eqn, 2)
-            _check_rows(node, eqn, axes, influence)
-            atom = eqn.invars[2]
-            found[node] = ControlVariate(
-                node, position, atom, axes, relaxed=relaxed, path=tuple(path)
-            )
+    for node, position, eqn in statements("control_variate", program, scored, influence):
+        part = node.program
+        relaxed = part.producers()[eqn.invars[1]]
+        _check_draw(node, eqn, part.eqns[relaxed])
+        path = _path(node, part, relaxed, position, influence)
+        _check_jumps(program, node, part, relaxed, path)
+        axes = axes_of(node, eqn, 2)
+        _check_rows(node, eqn, axes, influence)
+        found[node] = ControlVariate(
+            node, position, eqn.invars[2], axes, relaxed=relaxed, path=tuple(path)
+        )
     return found
 
 
@@ -147,10 +140,7 @@ def _check_draw(node: StochasticNode, eqn: Any, relaxed: Any) -> None:
         raise _wrong(
             node, eqn, "has no relaxed sample to be a function of", "use jscg.baseline(x, b)"
         )
-    size = node.rule.support_size(
-        dict(node.eqn.params["static"]),
-        **{n: tuple(v.aval.shape) for n, v in node.operands().items() if hasattr(v, "aval")},
-    )
+    size = support_size(node)
     if size != (classes or 2):
         raise _wrong(
             node,
@@ -168,7 +158,8 @@ def _path(node, part: Program, relaxed: int, position: int, influence) -> list[i
         inputs = [v for v in eqn.invars if not isinstance(v, Literal)]
         if reached.isdisjoint(inputs):
             continue
-        if eqn.primitive.name == "draw":
+        inside = (e for sub in part.subs.get(index, ()) for p in sub.walk() for e in p.eqns)
+        if any(e.primitive.name == "draw" for e in (eqn, *inside)):
             raise _wrong(node, eqn, "draws itself", "draw outside of it, and close over the value")
         if any(node in influence[v] for v in inputs if v not in reached):
             raise _wrong(

@@ -15,7 +15,6 @@ from typing import Any, Literal
 from ._baselines import Baseline, Scales, find_baselines
 from ._control_variates import find_control_variates
 from ._costs import CostFinder, CostNode
-from ._enumerable import Enumeration, behind_draws, enumerable
 from ._errors import ArgumentError, refuse
 from ._first_order import check_reparameterised
 from ._fitted import Fitted, find_fitted
@@ -25,35 +24,15 @@ from ._keys import check_keys
 from ._mend import mend
 from ._nested import check_nested
 from ._nodes import PATHWISE, SCORED, StochasticNode, check_bounds, find_nodes, name_draws
-from ._pairs import Pair, Pairs, Reason, Score
+from ._pairs import Pairs, Score
 from ._program import Program
 from ._refs import check_refs
 from ._relaxed import Edge, find_edges
 from ._rerun import compare_cheap, compare_without_baseline, has_effects
 from ._routes import route
 from ._smooth import check_smooth, relaxed_with
+from ._weighing import Weight, choose_axis, weigh
 from .estimators import Auto, Estimator
-
-
-@dataclasses.dataclass(eq=False)
-class Weight:
-    """What one cost is multiplied with, and over which draws it is enumerated.
-
-    Attributes:
-      scores: the draws that are scored.
-      compared: the draws at other values of which the program is run again.
-      enumerations: the draws over which the cost is replaced by its expectation.
-      leave_one_out: axis of the cost along which the other elements are the baseline.
-      others: of `scores`, those to which that baseline does not apply.
-      reasons: for each draw, how its part is estimated, and why.
-    """
-
-    scores: list[Score]
-    enumerations: list[Enumeration]
-    compared: list[Score] = dataclasses.field(default_factory=list)
-    leave_one_out: int | None = None
-    others: tuple[Score, ...] = ()
-    reasons: dict[StochasticNode, Reason] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(eq=False)
@@ -141,7 +120,7 @@ def make_plan(
     for part, costs in finder.shadows.costs.items():
         made = finder.producers[part]
         for cost in costs.values():
-            weights[cost] = _weigh(cost, pairs.of(cost), influence, made, kept)
+            weights[cost] = weigh(cost, pairs.of(cost), influence, made, kept)
     scored = list({s.node: None for s in _distinct_scores(weights)})
     baselines = find_baselines(program, scored, influence)
     controlled = find_control_variates(program, scored, influence)
@@ -154,7 +133,7 @@ def make_plan(
     others = baselines.keys() | fitted.keys()
     axes: dict[tuple[int, ...], dict[Score, frozenset[int]]] = {}
     for cost, weight in weights.items():
-        _choose_axis(cost, weight, estimators, others, axes)
+        choose_axis(cost, weight, estimators, others, axes)
     if purpose == "first order":
         compare_without_baseline(program, weights, estimators, others)
     compared_pairs = [(s, cost) for cost, w in weights.items() for s in w.compared]
@@ -250,100 +229,3 @@ def _find_edges(program, nodes, estimators, influence):
             relaxed = relaxed_with(node, chosen, influence)
             passed |= check_smooth(program, node, estimator, edges, relaxed)
     return edges, passed
-
-
-def _weigh(cost: CostNode, found: list[Pair], influence, producers, kept) -> Weight:
-    weight, reasons = Weight([], []), {}
-    settled = all(pair.settled or pair.estimator.compares for pair in found)
-    behind = set() if settled else behind_draws(cost, influence, producers)
-    for pair in found:
-        score, node, estimator = pair.score, pair.score.node, pair.estimator
-        chosen = f"{type(estimator).__name__} was chosen"
-        if estimator.relaxes == "program":
-            reasons[node] = Reason("relaxed", f"{chosen}, which is biased")
-            continue
-        if estimator.compares:
-            weight.compared.append(score)
-            reasons[node] = Reason(type(estimator).__name__, "it was chosen")
-            continue
-        why: Any = pair.why or "it reaches costs in later steps of a loop"
-        if not pair.settled:
-            why = "another draw depends on it"
-        if not (pair.settled or (pair.only_cheap and node in behind)) and score.current:
-            why = pair.why or enumerable(node, cost, estimator, influence, producers)
-            if isinstance(why, Enumeration) and _crosses(why, kept):
-                why = "a draw that is relaxed meets it on the way to a cost"
-            if isinstance(why, Enumeration) and _affordable(weight, why, estimator):
-                weight.enumerations.append(why)
-                cheap = "elementwise work makes the cost of it" if pair.only_cheap else chosen
-                reasons[node] = Reason("enumerated", f"{why.outcomes} outcomes, and {cheap}")
-                score = pair.earlier
-            elif not estimator.scores:
-                _cannot_enumerate(node, why)
-        if score.past and not estimator.scores:
-            _cannot_enumerate(node, "it reaches costs in later steps of a loop")
-        if score.past or score.current:
-            weight.scores.append(score)
-            if node in reasons:
-                reasons[node] = Reason(
-                    "enumerated, and scored from earlier steps", reasons[node].why
-                )
-            else:
-                why = chosen if estimator.outcomes == 0 else why
-                over = "the outcomes of all draws together are too many"
-                reasons[node] = Reason("scored", why if isinstance(why, str) else over)
-    weight.reasons = reasons
-    return weight
-
-
-def _crosses(found: Enumeration, kept: set[tuple[Program, int]]) -> bool:
-    """Whether the way from a draw to a cost holds one of some equations."""
-    return any((found.node.program, index) in kept for index in found.path)
-
-
-def _affordable(weight: Weight, found: Enumeration, estimator: Estimator) -> bool:
-    outcomes = found.outcomes
-    for other in weight.enumerations:
-        outcomes *= other.outcomes
-    return outcomes <= estimator.outcomes
-
-
-def _cannot_enumerate(node: StochasticNode, why: Any) -> None:
-    raise refuse(
-        node.what,
-        node.eqn,
-        f"Enumerate cannot be used for it: {why if isinstance(why, str) else 'over budget'}.",
-        "use jscg.estimators.Auto() for this draw, which enumerates what can be enumerated and "
-        "scores the rest",
-        "raise Enumerate(budget=...) if the number of outcomes is the obstacle",
-    )
-
-
-def _choose_axis(cost, weight, estimators, others, known) -> None:
-    """Picks the axis for leave-one-out: the first along which a draw and the cost are aligned."""
-    shape = getattr(getattr(cost.atom, "aval", None), "shape", ())
-    known = known.setdefault(shape, {})
-    for score in weight.scores:
-        if score not in known:
-            wanted = estimators[score.node].leave_one_out and score.node not in others
-            known[score] = _aligned_axes(score, shape) if wanted else frozenset()
-    axes = [known[score] for score in weight.scores]
-    usable = [min(a) for a in set(axes) if a]
-    if usable:
-        weight.leave_one_out = min(usable)
-    weight.others = tuple(
-        s for s, a in zip(weight.scores, axes, strict=True) if weight.leave_one_out not in a
-    )
-
-
-def _aligned_axes(score: Score, shape: tuple[int, ...]) -> frozenset[int]:
-    """Axes of a cost along which it has one element for each of a draw's."""
-    node = score.node
-    return frozenset(
-        b[0]
-        for axis, b in enumerate(score.relation[len(node.loops) :])
-        if b is not None
-        and isinstance(b[0], int)
-        and b[1:] == (0, 0)
-        and shape[b[0]] == node.shape[axis] >= 2
-    )

@@ -1,8 +1,8 @@
 """The primitives by which a traced program speaks to jscg.
 
-`draw` is one call of a `jax.random` sampler, kept whole.  `baseline`, `expectation` and
-`stop_influence` are identities that carry a statement of the user.  None of them survives in a
-rewritten program.
+`draw` is one call of a `jax.random` sampler, kept whole.  `baseline`, `control_variate`,
+`expectation` and `stop_influence` are identities that carry a statement of the user.  None of these
+survives in a rewritten program.  `relaxed` stands for the relaxed copy of a draw.
 """
 
 from __future__ import annotations

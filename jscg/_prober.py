@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from ._frame import Frame, Scope
 from ._nodes import StochasticNode
 from ._pairs import Score
-from ._plan import Weight
 from ._rewrite import Rewriter
 from ._smooth import relaxed_with
+from ._weighing import Weight
 from .estimators import Relaxed
 
 

@@ -102,8 +102,8 @@ class Edge:
         def lay_out(each):
             return LogProb(each, axes).lay_out(self.relation, tuple(self.var.aval.shape))
 
-        # Term by term: of a mapped sum over outcomes, XLA of jaxlib 0.12 made random numbers on
-        # CPUs (for 20,000 samples at once of tests/test_relaxed.py's chain of three draws).
+        # Term by term: a mapped sum over outcomes came out differently in every run with jaxlib
+        # 0.12 on CPUs (20,000 samples at once of `draw_feeding_draw_feeding_draw` in the tests).
         each = [lay_out(weights[..., k]) * at(x) for k, x in enumerate(outcomes)]
         total = functools.reduce(jnp.add, each)
         if _is_float(self.var):

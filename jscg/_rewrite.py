@@ -24,7 +24,7 @@ from ._fits import fitted_terms
 from ._frame import Frame, Scope
 from ._nodes import FREE, StochasticNode
 from ._pairs import Score
-from ._plan import Plan, Weight
+from ._plan import Plan
 from ._portions import portions
 from ._primitives import MARKS, replay
 from ._program import CUSTOM, Literal, Program
@@ -32,6 +32,7 @@ from ._regions import region
 from ._relaxed import run_lifted
 from ._sampled import Sampled
 from ._scores import Scorer
+from ._weighing import Weight
 from ._weights import LogProb, holding, leave_one_out, weighted_leave_one_out
 
 

@@ -22,9 +22,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._api import stop_influence
 from ._errors import ArgumentError, ArgumentTypeError
 from ._first_order import first_order
+from ._statements import stop_influence
 
 __all__ = ["dreg", "log_mean_exp", "sticking_the_landing", "vimco"]
 

@@ -182,6 +182,15 @@ REFUSED = {
         marked(lambda r, x: lax.scan(lambda t, v: (t + jnp.round(v), None), r[0], r)[0][0], None),
         "jumps in 'round'",
     ),
+    "a draw in a loop within": (
+        marked(
+            lambda r, x: lax.scan(
+                lambda t, k: (t + random.bernoulli(k, r[0, 0]), None), r[0, 0], random.split(KEY, 2)
+            )[0],
+            None,
+        ),
+        "draws itself",
+    ),
     "classes": (
         marked(lambda r, x: jnp.sum(r), lambda th, k: random.categorical(k, th), num_classes=2),
         "the draw has 3 outcomes",

@@ -73,7 +73,8 @@ class Evaluations(NamedTuple):
       outcomes: arrays of the same kind.
       coefficients: for every value, and for every outcome, an array of the draw's shape.  An
         outcome is not looked at where its coefficients are zero.
-      tilts: for every value, and for every outcome, weights of outcomes.
+      tilts: for every value, and for every outcome, weights of outcomes; an empty list for a value
+        that is not relaxed.
       paths: for every value, differentiable weights of outcomes, or None.
     """
 
