@@ -13,11 +13,12 @@ from jax import lax
 
 from ._activity import active_variables
 from ._api import options_of
-from ._errors import BiasError, where
+from ._errors import BiasError
 from ._frame import Frame, Scope
 from ._nodes import StochasticNode
 from ._plan import Plan
 from ._rewrite import Rewriter
+from ._source import where
 from ._trace import trace, traces_of
 from .estimators import ScoreFunction
 

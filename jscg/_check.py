@@ -12,9 +12,10 @@ import numpy as np
 from jax import lax
 
 from ._api import Estimators, grad_expectation, options_of
+from ._arguments import is_key
 from ._enumerator import exact_expectation
 from ._errors import ArgumentError, BiasError
-from ._trace import is_key, split_key, trace
+from ._trace import split_key, trace
 
 _MOST_OUTCOMES = 2**14
 _AT_ONCE = 256

@@ -23,7 +23,6 @@ from ._activity import behind
 from ._baselines import Baseline, BaselineError, axes_of, statements
 from ._compat import bind
 from ._enumerable import support_size
-from ._errors import where
 from ._frame import Frame
 from ._influence import InfluenceMap
 from ._jumps import find_jumps
@@ -31,6 +30,7 @@ from ._nodes import StochasticNode
 from ._primitives import MARKS
 from ._program import Literal, Program
 from ._sampled import Sampled
+from ._source import where
 from ._weights import box
 from .estimators._concrete import relaxed_samples
 

@@ -11,6 +11,7 @@ import collections
 import contextlib
 import dataclasses
 import sys
+from collections.abc import Container
 from typing import Any
 
 from ._influence import InfluenceMap
@@ -97,11 +98,26 @@ def _deep_recursion(depth: int):
 class CostFinder:
     """Finds the cost nodes of one output of a program.
 
-    With `keep_constants`, what is added to a cost stays a part of it, though no draw influences it.
+    Args:
+      program: the program.
+      influence: of its draws.
+      keep_constants: whether what is added to a cost stays a part of it, though no draw
+        influences it.
+      whole: variables that are not taken apart.
+      factors: what influences a product must not be in two of its factors; of all draws in
+        `influence`, unless it is given.
     """
 
-    def __init__(self, program: Program, influence: InfluenceMap, keep_constants: bool = False):
-        self.influence, self.keep_constants = influence, keep_constants
+    def __init__(
+        self,
+        program: Program,
+        influence: InfluenceMap,
+        keep_constants: bool = False,
+        whole: Container[Any] = (),
+        factors: InfluenceMap | None = None,
+    ):
+        self.influence, self.keep_constants, self.whole = influence, keep_constants, whole
+        self.factors = factors if factors is not None else influence
         self.splits: dict[Any, Split] = {}
         self.producers = {part: part.producers() for part in program.walk()}
         self.shadows = Shadows({}, {}, {}, {})
@@ -146,7 +162,7 @@ class CostFinder:
             influence = self.effective(program, atom)
             found: Split | None = Split(None, constant=True)
             if influence:
-                found = self.follow(program, atom)
+                found = None if atom in self.whole else self.follow(program, atom)
                 mine = self.reach(influence)
                 gains = found is not None and (found.constant or found.apart or found.reach != mine)
                 if found is None or not (found.carries or gains):
@@ -162,7 +178,10 @@ class CostFinder:
         eqn = program.eqns[index]
         if index in program.subs:
             return self.follow_region(program, index, eqn.outvars.index(atom))
-        operands = linear_operands(eqn, [bool(self.influence[v]) for v in eqn.invars])
+        influenced = [bool(self.factors[v]) for v in eqn.invars]
+        if not any(influenced):
+            influenced = [bool(self.influence[v]) for v in eqn.invars]
+        operands = linear_operands(eqn, influenced)
         if not operands:
             return None
         found = Split(None, parts=operands)

@@ -48,7 +48,9 @@ def never_enumerable(
     if estimator.only_cheap and not _may_be_aligned(node, relation):
         return "the cost mixes several of its elements"
     size = support_size(node)
-    if size is None or size > estimator.outcomes:
+    if size is None:
+        return "its support is not a small finite set"
+    if size > estimator.outcomes:
         return f"its support has {size} outcomes"
     return None
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from jax.extend import source_info_util
 
+from ._source import where
+
 
 class JscgError(Exception):
     """Base class of every error that jscg raises on purpose."""
@@ -21,11 +23,6 @@ class ArgumentError(JscgError, ValueError):
 
 class ArgumentTypeError(JscgError, TypeError):
     """An argument or a result has a type or dtype that cannot be differentiated."""
-
-
-def where(eqn: Any) -> str:
-    """Returns 'file:line:column (function)' of the user's line that made an equation."""
-    return source_info_util.summarize(eqn.source_info)
 
 
 def refuse_unscored(family: str) -> BiasError:

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from ._api import count_of_samples, positions
+from ._arguments import is_key, owners_of
 from ._errors import ArgumentError, ArgumentTypeError
 from ._primitives import expectation_p, typed
-from ._trace import is_key, owners_of, split_key
+from ._trace import split_key
 
 
 def expectation(

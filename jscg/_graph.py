@@ -3,89 +3,90 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from ._api import Estimators, options_of
-from ._errors import where
-from ._nodes import FREE, PATHWISE, StochasticNode
-from ._plan import Plan
+from ._arguments import input_names
+from ._describe import CostInfo, DrawInfo, InfluenceInfo, describe
+from ._errors import ArgumentError
 from ._trace import trace, traces_of
-
-_PATHWISE = "the cost is continuous in it"
-_FREE = "its parameters do not depend on what the gradient is for"
-
-
-@dataclasses.dataclass(frozen=True)
-class CostInfo:
-    """One additive term of the result.
-
-    Attributes:
-      where: the user's file, line and function.
-      shape: of the term, before it is summed.
-      influenced_by: names of the draws that influence it.
-    """
-
-    where: str
-    shape: tuple[int, ...]
-    influenced_by: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class DrawInfo:
-    """One draw.
-
-    Attributes:
-      name: see `StochasticNode`; by it estimators are chosen.
-      family: the sampler, as `jax.random` calls it.
-      shape: of its independent elements, after the lengths of the loops around it.
-      where: the user's file, line and function.
-      estimates: how its part of the gradient is estimated and why, each with the terms of the
-        result, as indices into `Graph.cost_nodes`, for which that is done.
-      baseline: with what costs are compared where they are scored; empty where none is.
-      unbiased: whether its estimator is.
-    """
-
-    name: str
-    family: str
-    shape: tuple[int, ...]
-    where: str
-    estimates: tuple[tuple[str, str, tuple[int, ...]], ...]
-    baseline: str
-    unbiased: bool
+from .picture import Diagram, draw
 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
     """The stochastic computation graph of a function (Schulman et al. 2015, section 2).
 
-    Prints as a table.
+    Prints as a table, and draws itself in a notebook.
 
     Attributes:
       stochastic_nodes: the draws, in program order.
-      cost_nodes: the terms of the result that draws influence.
+      cost_nodes: the terms of the result, in program order.
+      influence: which draws influence which costs, element by element.
     """
 
     stochastic_nodes: tuple[DrawInfo, ...]
     cost_nodes: tuple[CostInfo, ...]
+    influence: tuple[InfluenceInfo, ...]
+    _diagram: Diagram = dataclasses.field(repr=False, compare=False)
 
     def __str__(self) -> str:
         lines = ["draws"]
-        for draw in self.stochastic_nodes:
-            size = f"[{', '.join(map(str, draw.shape))}]" if draw.shape else ""
-            biased = "" if draw.unbiased else "  BIASED"
-            lines.append(f"  {draw.name}: {draw.family}{size}  {draw.where}{biased}")
-            for how, why, costs in draw.estimates:
-                for_costs = f" in {_numbered(costs)}" if costs else ""
-                baseline = f", {draw.baseline}" if "scored" in how and draw.baseline else ""
-                lines.append(f"    {how}{for_costs}{baseline}: {why}")
+        for node in self.stochastic_nodes:
+            lines += [f"  {line}" for line in str(node).splitlines()]
         lines.append("costs")
         for i, cost in enumerate(self.cost_nodes):
             size = f"[{', '.join(map(str, cost.shape))}]" if cost.shape else ""
-            lines.append(f"  {i}{size}  {cost.where}: {', '.join(cost.influenced_by)}")
+            text = f"  {_short(cost.text)}" if cost.text else ""
+            lines.append(f"  {i}{size}  {cost.where}{text}")
+            by = [str(one).split(" -> ") for one in self.influence if one.cost == i]
+            for_steps = [f"{a} -> {b}" if "[" in a + b else a for a, b in by]
+            lines.append(
+                f"    influenced by {', '.join(for_steps)}" if by else "    by the arguments alone"
+            )
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def svg(
+        self,
+        theme: Literal["auto", "light", "dark"] = "auto",
+        *,
+        background: bool = True,
+        max_nodes: int = 30,
+    ) -> str:
+        """The graph as a picture, in the notation of Schulman et al. (2015, figure 1).
+
+        Inputs are names, bold for those that the gradient is for; squares are deterministic
+        nodes, by the variables of the source; circles are stochastic nodes, coloured by how
+        they are estimated; diamonds are costs, with the term as it is written.  A solid box
+        is a loop, a dashed one a plate: what is in it has one element for each index, and
+        influences nothing of another index.  Dashed arrows are from the step before.
+
+        Args:
+          theme: colours for light or dark surroundings; "auto" leaves that to the reader's
+            browser, and has the light ones elsewhere.
+          background: whether the ground is filled.
+          max_nodes: above this number deterministic nodes are left out, then nodes of one line
+            are drawn as one, then nodes of one function.
+
+        Returns:
+          An SVG document, which needs nothing else; write it to a file for a paper.
+
+        Raises:
+          ValueError: `theme` is none of those.
+        """
+        if theme not in ("auto", "light", "dark"):
+            raise ArgumentError(f'jscg: theme={theme!r} is none of "auto", "light", "dark".')
+        return draw(self._diagram, max_nodes, theme, background)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> Mapping[str, str]:
+        return {"text/plain": str(self), "image/svg+xml": self.svg()}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def graph(
@@ -126,6 +127,9 @@ def graph(
       [('bernoulli', (3,))]
       >>> found.stochastic_nodes[0].estimates
       (('enumerated', '2 outcomes, and elementwise work makes the cost of it', (0,)),)
+      >>> print(*found.influence)
+      x[i] -> cost 0[i]
+      >>> picture = found.svg()  # in a notebook the graph draws itself
     """
     options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
     if not any_order:
@@ -133,64 +137,7 @@ def graph(
     traces = traces_of(fun)
 
     def graph_fun(*args, **kwargs) -> Graph:
-        return _graph_of(trace(fun, options, args, kwargs, traces)[0].plan)
+        plan = trace(fun, options, args, kwargs, traces)[0].plan
+        return Graph(*describe(plan, input_names(fun, options, args, kwargs)))
 
     return graph_fun
-
-
-def _graph_of(plan: Plan) -> Graph:
-    costs = list(plan.weights)
-    draws = tuple(_draw_info(plan, node) for node in plan.nodes)
-    return Graph(draws, tuple(_cost_info(plan, cost) for cost in costs))
-
-
-def _draw_info(plan: Plan, node: StochasticNode) -> DrawInfo:
-    found: dict[tuple[str, str], list[int]] = {}
-    for i, weight in enumerate(plan.weights.values()):
-        if node in weight.reasons:
-            found.setdefault(tuple(weight.reasons[node]), []).append(i)
-    if node.verdict == PATHWISE:
-        found["pathwise", _PATHWISE] = []
-    elif node.verdict == FREE:
-        found["not needed", _FREE] = []
-    elif not found:
-        found["not needed", "no cost depends on it"] = []
-    lengths = tuple(loop.length for loop in node.loops)
-    return DrawInfo(
-        node.name,
-        dict(node.eqn.params["static"]).get("noise", node.family),
-        (*lengths, *node.shape),
-        node.where,
-        tuple((*key, tuple(at)) for key, at in found.items()),
-        _baseline(plan, node),
-        plan.estimators[node].unbiased,
-    )
-
-
-def _baseline(plan: Plan, node: StochasticNode) -> str:
-    if node not in plan.scored:
-        return ""
-    weights = [w for w in plan.weights.values() if any(s.node is node for s in w.scores)]
-    with_axis = [
-        w
-        for w in weights
-        if w.leave_one_out is not None and all(s.node is not node for s in w.others)
-    ]
-    found = [
-        (node in plan.baselines, "with your baseline"),
-        (node in plan.fitted, "with a fitted baseline"),
-        (bool(with_axis), "with the others as the baseline"),
-    ]
-    return " and ".join(text for there, text in found if there) or "without a baseline"
-
-
-def _cost_info(plan: Plan, cost: Any) -> CostInfo:
-    made = plan.finder.producers[cost.program].get(cost.atom) if cost.atom is not None else None
-    eqn = cost.program.eqns[made] if made is not None else None
-    shape = tuple(getattr(getattr(cost.atom, "aval", None), "shape", ()))
-    names = tuple(node.name for node in plan.nodes if node in cost.influence)
-    return CostInfo(where(eqn) if eqn is not None else "an input of it", shape, names)
-
-
-def _numbered(costs: tuple[int, ...]) -> str:
-    return f"cost{'s' if len(costs) > 1 else ''} {', '.join(map(str, costs))}"

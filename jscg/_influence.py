@@ -14,16 +14,21 @@ from .rules import CUT, RULES, Transfer, keep
 class InfluenceMap:
     """The result: `influence[var]` is what influences a variable (design section 4).
 
-    Only nodes that need a score are followed.
+    Only `nodes` are followed, and what influences the program's `inputs`.
     """
 
-    def __init__(self, program: Program, nodes: list[StochasticNode]):
+    def __init__(
+        self,
+        program: Program,
+        nodes: list[StochasticNode],
+        inputs: list[Influence] | None = None,
+    ):
         self._of: dict[Any, Influence] = {}
         self.scored = {node.var: node for node in nodes}
         # What decides whether a branch is taken influences every cost in it.
         self.taken: dict[Program, Influence] = {}
-        if nodes:
-            self._run(program, [NOTHING] * len(program.invars))
+        if nodes or inputs:
+            self._run(program, inputs or [NOTHING] * len(program.invars))
 
     def __getitem__(self, atom: Any) -> Influence:
         return NOTHING if isinstance(atom, Literal) else self._of.get(atom, NOTHING)

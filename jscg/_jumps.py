@@ -18,7 +18,8 @@ from ._program import Literal, Program, Uses
 
 COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne", "lt_to", "le_to"}
 _ROUNDING = (FLAT - {"stop_gradient"}) | {"rem", "nextafter", "atan2"}
-_SMOOTH = {"is_finite", "draw"}  # true almost surely; draws have a score or are refused
+# True almost surely; with a score, or refused; handed on as it is.
+_SMOOTH = {"is_finite", "draw", "baseline", "control_variate"}
 
 
 class Jump(NamedTuple):

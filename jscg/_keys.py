@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from ._activity import live_variables
-from ._errors import refuse, where
+from ._errors import refuse
 from ._nodes import SCORED, StochasticNode
 from ._program import Literal, Program, split_scan, split_while
+from ._source import where
 
 
 def check_keys(program: Program, nodes: list[StochasticNode], origins: dict[Any, Any]) -> None:

@@ -14,11 +14,12 @@ import jax.extend.core as jex_core
 
 from ._activity import active_variables, noisy_variables
 from ._chain import variables
-from ._errors import BiasError, refuse, where
+from ._errors import BiasError, refuse
 from ._jumps import Jump, find_jumps
 from ._nodes import name_draws
 from ._primitives import draw_p
 from ._program import Literal, Program, Uses, build, insert
+from ._source import where
 from .draws import FAMILIES
 from .draws.densities import DENSITIES
 from .draws.noise import NOISE

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ._errors import BiasError, refuse, where
+from ._errors import BiasError, refuse
 from ._lineage import (
     HANDLING,
     Lineage,
@@ -25,6 +25,7 @@ from ._lineage import (
 )
 from ._linear import is_linear
 from ._program import CUSTOM, Literal, Program, split_scan, split_while
+from ._source import where
 
 Place = tuple[Program, int]  # an equation
 

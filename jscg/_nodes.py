@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import functools
-import linecache
 from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
 
 from ._activity import rounded_variables
-from ._errors import refuse, where
+from ._errors import refuse
 from ._program import CUSTOM, Literal, Program
+from ._source import place_of, where
 from .draws import FAMILIES
 
 SCORED, PATHWISE, FREE = "scored", "pathwise", "free"
@@ -170,7 +168,7 @@ def _named(program: Program) -> Iterator[tuple[Program, int, str]]:
                 continue
             labels = _checkpoint_names(part) if labels is None else labels
             family = eqn.params["family"]
-            label = labels.get(eqn.outvars[0]) or _assigned_name(where(eqn))
+            label = labels.get(eqn.outvars[0]) or _assigned_name(eqn)
             if label is None or label in names:
                 k = counts[family] = counts.get(family, -1) + 1
                 label = f"{label or family}_{k}"
@@ -241,17 +239,8 @@ def _checkpoint_names(program: Program) -> dict[Any, str]:
     return names
 
 
-@functools.lru_cache(maxsize=4096)
-def _assigned_name(place: str) -> str | None:
-    """The variable on the left of the user's source line `file:line:column (function)`."""
-    parts = place.split(" (")[0].rsplit(":", 2)
-    if len(parts) != 3 or not parts[1].isdigit():
-        return None
-    try:
-        tree = ast.parse(linecache.getline(parts[0], int(parts[1])).strip())
-    except SyntaxError:  # the statement spans several lines
-        return None
-    match tree.body:
-        case [ast.Assign(targets=[ast.Name(id=name)])]:
-            return name
-    return None
+def _assigned_name(eqn: Any) -> str | None:
+    """The one variable that the user assigns to in the statement of an equation."""
+    place = place_of(eqn)
+    targets = place.targets if place is not None else ()
+    return targets[0] if len(targets) == 1 else None

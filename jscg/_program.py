@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import jax.extend.core as jex_core
+from jax.extend.source_info_util import summarize
 
 from ._compat import open_jaxpr, scan_counts
 
@@ -166,8 +167,10 @@ class _Builder:
     def read(self, env, atom):
         return atom if isinstance(atom, Literal) else env[atom]
 
-    def emit(self, program, jaxpr, env, copied=True):
+    def emit(self, program, jaxpr, env, copied=True, source=None):
         for eqn in jaxpr.eqns:
+            if source is not None:
+                eqn = eqn.replace(source_info=source)
             invars = [v if isinstance(v, Literal) else env[v] for v in eqn.invars]
             name = eqn.primitive.name
             if name in CALLS:
@@ -187,7 +190,9 @@ class _Builder:
         inner = dict(zip(jaxpr.invars, invars, strict=True))
         self.bind_consts(program, jaxpr, consts, inner)
         start = len(program.eqns)
-        self.emit(program, jaxpr, inner)
+        # What JAX compiles by itself (`jnp.where`, say) does not know who called it.
+        unknown = bool(jaxpr.eqns) and not summarize(jaxpr.eqns[0].source_info)
+        self.emit(program, jaxpr, inner, source=eqn.source_info if unknown else None)
         for var, out in zip(eqn.outvars, jaxpr.outvars, strict=True):
             env[var] = self.read(inner, out)
         # A donated argument would be gone when the rewrite reads it later.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ._activity import propagate
-from ._errors import BiasError, where
+from ._errors import BiasError
 from ._program import Literal, Program
+from ._source import where
 
 
 def check_refs(program: Program, active: set[Any]) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from ._activity import live_variables
 from ._compat import bind
-from ._errors import refuse, where
+from ._errors import refuse
 from ._frame import Frame
 from ._influence import InfluenceMap
 from ._nodes import StochasticNode
@@ -24,6 +24,7 @@ from ._primitives import MARKS
 from ._program import MOVES, Literal, Program
 from ._relation import Relation
 from ._scores import Scorer
+from ._source import where
 from ._weights import LogProb
 
 # What may be done with floats in the place of integers.

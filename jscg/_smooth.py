@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from ._activity import behind, live_variables
-from ._errors import BiasError, refuse, where
+from ._errors import BiasError, refuse
 from ._influence import InfluenceMap
 from ._jumps import find_jumps
 from ._nodes import StochasticNode
 from ._program import CUSTOM, Program
 from ._relaxed import Edge
+from ._source import where
 from .draws import FAMILIES
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._arguments import is_key, kind_of, owners_of, roles
 from ._comparisons import Comparer
 from ._errors import ArgumentError, ArgumentTypeError
 from ._intercept import explicit_draws
@@ -64,16 +65,9 @@ def trace(fun: Callable, options: Options, args: tuple, kwargs: dict, traces: di
     """Returns (rewriter, inputs, output tree) for a function at its arguments."""
     leaves, tree = jax.tree.flatten((args, kwargs))
     owners = owners_of(args, kwargs)
-    for_gradient = {i % len(args) for i in options.argnums if -len(args) <= i < len(args)}
-    keys = {i % len(args) for i in options.key_argnums if -len(args) <= i < len(args)}
-    dynamic = [
-        owner in for_gradient
-        or owner in keys
-        or isinstance(leaf, (jax.Array, np.ndarray, np.generic))
-        for leaf, owner in zip(leaves, owners, strict=True)
-    ]
+    dynamic, for_gradient, keys = roles(options, args, leaves, owners)
     static = tuple(
-        _kind(leaf) if d else (type(leaf), leaf) for leaf, d in zip(leaves, dynamic, strict=True)
+        kind_of(leaf) if d else (type(leaf), leaf) for leaf, d in zip(leaves, dynamic, strict=True)
     )
     key = (options, tree, static)
     try:
@@ -90,14 +84,6 @@ def trace(fun: Callable, options: Options, args: tuple, kwargs: dict, traces: di
     return known(fun, [leaf for leaf, d in zip(leaves, dynamic, strict=True) if d])
 
 
-def owners_of(args: tuple, kwargs: dict) -> list[int]:
-    """For each leaf, the positional argument that it belongs to; -1 for keyword arguments."""
-    owners: list[int] = []
-    for i, arg in enumerate(args):
-        owners += [i] * len(jax.tree.leaves(arg))
-    return owners + [-1] * len(jax.tree.leaves(kwargs))
-
-
 class Traced:
     """A function with its static arguments fixed, and the plans made of it so far."""
 
@@ -106,7 +92,7 @@ class Traced:
         self.static = [None if d else leaf for leaf, d in zip(leaves, dynamic, strict=True)]
         self.places = [i for i, d in enumerate(dynamic) if d]
         self.active = [
-            owners[i] in for_gradient and _kind(leaves[i]) == "float" for i in self.places
+            owners[i] in for_gradient and kind_of(leaves[i]) == "float" for i in self.places
         ]
         self.keys = [i for i in self.places if (owners[i] in keys if keys else is_key(leaves[i]))]
         if options.num_samples > 1 and not self.keys:
@@ -229,18 +215,6 @@ def warn_if_nothing_is_drawn(plan: Plan) -> None:
             UserWarning,
             stacklevel=6,
         )
-
-
-def _kind(leaf: Any) -> str:
-    """What a dynamic leaf may be used for: "key", "float" or "other"."""
-    if is_key(leaf):
-        return "key"
-    return "float" if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) else "other"
-
-
-def is_key(leaf: Any) -> bool:
-    """Whether an argument is a typed key, or an array of them."""
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _weakly(fun: Callable) -> bool:

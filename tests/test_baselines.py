@@ -261,6 +261,29 @@ def test_a_baseline_of_earlier_draws_is_allowed():
     assert jscg.grad_expectation(fun)(LOGITS, KEY).shape == (2,)
 
 
+def test_a_baseline_of_noise_and_parameters_is_no_jump():
+    """The state that a policy acts on is random, and what the baseline learns depends on it."""
+
+    def cost(params, key):
+        k1, k2 = random.split(key)
+        s = params["m"] + random.normal(k1)
+        b = params["b"] * lax.stop_gradient(s)
+        x = jscg.baseline(random.bernoulli(k2, sigmoid(s)), b)
+        return x * (s + 2.0)
+
+    def expected(m):
+        s = m + np.sqrt(2) * nodes
+        return jnp.sum(weights * sigmoid(s) * (s + 2.0)) / np.sqrt(np.pi)
+
+    nodes, weights = np.polynomial.hermite.hermgauss(40)
+    g = jscg.grad_expectation(cost, estimators=PLAIN)
+    keys = random.split(KEY, 20_000)
+    found = np.asarray(jax.vmap(g, (None, 0))({"m": 0.3, "b": 0.7}, keys)["m"])
+    exact_value = jax.grad(expected)(0.3)
+    assert abs(found.mean() - exact_value) < 4.5 * found.std() / np.sqrt(len(found))
+    assert abs(exact_value) > 20 * found.std() / np.sqrt(len(found))
+
+
 def test_baseline_of_something_not_drawn_is_refused():
     fun = lambda p, k: jnp.sum(jscg.baseline(p * 2.0, 1.0)) + random.bernoulli(k, p[0])  # noqa: E731
     with pytest.raises(BaselineError, match="not a drawn value"):
@@ -292,6 +315,20 @@ def test_the_optimal_baseline_weighs_the_others_by_their_squared_scores():
         c, square, score = np.exp(2 * x), 2 * (x - p) ** 2, (x - p) / (p * (1 - p))
         b = [np.sum(np.delete(c * square, k)) / np.sum(np.delete(square, k)) for k in range(size)]
         np.testing.assert_allclose(found(p, key), np.mean((c - b) * score), rtol=1e-4)
+
+
+def test_the_optimal_baseline_is_the_mean_where_no_other_has_a_score():
+    cost = lambda p, key: jnp.mean(jnp.exp(random.binomial(key, 2, p, (3,))))  # noqa: E731
+    found, alone = jscg.grad_expectation(cost, estimators=OPTIMAL), 0
+    for key in random.split(KEY, 30):
+        x = np.asarray(random.binomial(key, 2, 0.5, (3,)), float)
+        c, score = np.exp(x), (x - 1.0) / 0.25
+        others = [np.delete(score**2, k) for k in range(3)]
+        weights = [s if s.any() else np.ones(2) for s in others]
+        b = [np.average(np.delete(c, k), weights=w) for k, w in enumerate(weights)]
+        np.testing.assert_allclose(found(0.5, key), np.mean((c - b) * score), rtol=1e-4, atol=1e-4)
+        alone += any(score[k] and not s.any() for k, s in enumerate(others))
+    assert alone
 
 
 RARE = {

@@ -51,6 +51,11 @@ def draw(p, key):
     return random.bernoulli(key, p).astype(float)
 
 
+def _product(x):
+    a, b, c = x
+    return a * b * c
+
+
 ALIGNED = {
     "elementwise": (lambda p, k: jnp.exp(draw(p, k)) * 2, ((0, 0, 0), (1, 0, 0))),
     "reduced": (lambda p, k: draw(p, k).sum(1), ((0, 0, 0), None)),
@@ -83,6 +88,20 @@ ALIGNED = {
         ((0, 0, 0), None),
     ),
     "sorted": (lambda p, k: jnp.sort(draw(p, k), 1), ((0, 0, 0), None)),
+    "stacked": (
+        lambda p, k: (lambda x: jnp.stack([x, 2 * x], 1))(draw(p, k)),
+        ((0, 0, 0), (2, 0, 0)),
+    ),
+    "stacked_in_vmap": (
+        lambda p, k: jax.vmap(lambda x: jnp.array([x[0], x[1] * x[2]]))(draw(p, k)),
+        ((0, 0, 0), None),
+    ),
+    "unstacked": (lambda p, k: (lambda x: jax.vmap(_product)(x))(draw(p, k)), ((0, 0, 0), None)),
+    "pooled": (
+        lambda p, k: lax.reduce_window(draw(p, k), 0.0, lax.max, (1, 2), (1, 1), "VALID"),
+        ((0, 0, 0), None),
+    ),
+    "logarithm": (lambda p, k: jnp.log2(1.0 + draw(p, k)), ((0, 0, 0), (1, 0, 0))),
     "product_of_both": (lambda p, k: (lambda x: x @ x.T)(draw(p, k)), (None, None)),
 }
 

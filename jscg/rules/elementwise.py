@@ -12,7 +12,7 @@ _NAMES = """
     neg nextafter not or polygamma population_count pow real reduce_precision
     regularized_incomplete_beta rem round rsqrt select_n shift_left shift_right_arithmetic
     shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor zeta
-    random_gamma_grad pbroadcast pvary
+    random_gamma_grad pbroadcast pvary log2 mulhi one_minus_square
 """
 
 

@@ -54,3 +54,17 @@ def top_k(eqn):
     axis = eqn.params.get("axis", ndim - 1) % ndim
     axes = tuple(None if i == axis else (i, 0, 0) for i in range(ndim))
     return [[axes]] * len(eqn.outvars)
+
+
+@rule("reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum", cheap=False)
+def windows(eqn):
+    """Axes with windows of one element stay, the others are mixed."""
+    given = eqn.params
+    same = [
+        size == stride == 1 and tuple(padding) == (0, 0)
+        for size, stride, padding in zip(
+            given["window_dimensions"], given["window_strides"], given["padding"], strict=True
+        )
+    ]
+    axes = tuple((i, 0, 0) if one else None for i, one in enumerate(same))
+    return [[axes if len(shape_of(v)) else () for v in eqn.invars]] * len(eqn.outvars)

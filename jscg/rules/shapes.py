@@ -116,6 +116,24 @@ def concatenate(eqn):
     return [operands]
 
 
+@rule("stack")
+def stack(eqn):
+    """Axes from the new one on move up by one."""
+    axis = eqn.params["axis"]
+    return [
+        [tuple((i + (i >= axis), 0, 0) for i in range(len(shape_of(var)))) for var in eqn.invars]
+    ]
+
+
+@rule("unstack")
+def unstack(eqn):
+    """One output for each index of an axis, which disappears."""
+    axis = eqn.params["axis"]
+    ndim = len(shape_of(eqn.invars[0]))
+    axes = tuple(None if i == axis else (i - (i > axis), 0, 0) for i in range(ndim))
+    return [[axes]] * len(eqn.outvars)
+
+
 @rule("pad")
 def pad(eqn):
     """Output i reads operand i - low."""

@@ -1,0 +1,70 @@
+"""The arguments of a function: which are traced, which are keys, and what they are called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def owners_of(args: tuple, kwargs: dict) -> list[int]:
+    """For each leaf, the positional argument that it belongs to; -1 for keyword arguments."""
+    owners: list[int] = []
+    for i, arg in enumerate(args):
+        owners += [i] * len(jax.tree.leaves(arg))
+    return owners + [-1] * len(jax.tree.leaves(kwargs))
+
+
+def roles(options: Any, args: tuple, leaves: list, owners: list[int]):
+    """Which leaves are traced, and the positions of arguments with the gradient and of keys."""
+    for_gradient = {i % len(args) for i in options.argnums if -len(args) <= i < len(args)}
+    keys = {i % len(args) for i in options.key_argnums if -len(args) <= i < len(args)}
+    dynamic = [
+        owner in for_gradient
+        or owner in keys
+        or isinstance(leaf, (jax.Array, np.ndarray, np.generic))
+        for leaf, owner in zip(leaves, owners, strict=True)
+    ]
+    return dynamic, for_gradient, keys
+
+
+def input_names(fun: Callable, options: Any, args: tuple, kwargs: dict) -> list[str | None]:
+    """What to call the inputs of the program of a function; keys have no name."""
+    paths, _ = jax.tree_util.tree_flatten_with_path((args, kwargs))
+    owners = owners_of(args, kwargs)
+    dynamic, _, keys = roles(options, args, [leaf for _, leaf in paths], owners)
+    try:
+        parameters = list(inspect.signature(fun).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    names: list[str | None] = []
+    for (path, leaf), owner, traced in zip(paths, owners, dynamic, strict=True):
+        if not traced:
+            continue
+        named = 0 <= owner < len(parameters) and parameters[owner].kind in _POSITIONAL
+        argument = parameters[owner].name if named else f"args[{owner}]"
+        parts = [argument] if owner >= 0 else []
+        rest = jax.tree_util.keystr(path[2:], simple=True, separator=".")
+        if owner < 0:
+            rest = jax.tree_util.keystr(path[1:], simple=True, separator=".")
+        hidden = owner in keys or is_key(leaf)
+        names.append(None if hidden else ".".join([*parts, *filter(None, [rest])]))
+    return names
+
+
+def kind_of(leaf: Any) -> str:
+    """What a dynamic leaf may be used for: "key", "float" or "other"."""
+    if is_key(leaf):
+        return "key"
+    return "float" if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) else "other"
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether an argument is a typed key, or an array of them."""
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,290 @@
+"""A plan in words: its draws, its costs, and which draws influence which costs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from ._costs import CostFinder
+from ._dependencies import COST, DRAW, INPUT, Dependencies, Vertex
+from ._influence import InfluenceMap
+from ._nodes import FREE, PATHWISE, StochasticNode
+from ._plan import Plan
+from ._plates import boxes_of, say_steps, steps_of
+from ._program import Literal
+from ._relation import NOTHING, Influence
+from ._source import Place, place_of, places_of, telling
+from .picture import Diagram, Edge, Item
+
+_PATHWISE = "the cost is continuous in it"
+_FREE = "its parameters do not depend on what the gradient is for"
+_GRADIENT = object()  # stands for all that the gradient is for, among what influences a value
+
+
+@dataclasses.dataclass(frozen=True)
+class CostInfo:
+    """One additive term of the result.
+
+    Attributes:
+      where: the user's file, line and function.
+      text: the term as it is written there; empty where that cannot be read.
+      shape: of the term, before it is summed.
+      influenced_by: names of the draws that influence it.
+    """
+
+    where: str
+    text: str
+    shape: tuple[int, ...]
+    influenced_by: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawInfo:
+    """One draw.
+
+    Attributes:
+      name: given by `jax.ad_checkpoint.checkpoint_name`, or the variable that it is assigned to,
+        or the sampler and a number; by it estimators are chosen.
+      family: the sampler, as `jax.random` calls it.
+      shape: of its independent elements, after the lengths of the loops around it.
+      where: the user's file, line and function.
+      parameters: for each of its parameters, the arguments and draws that it depends on by no
+        other draw.
+      verdict: "scored", "pathwise" or "free" (nothing is needed for it).
+      estimates: how its part of the gradient is estimated and why, each with the terms of the
+        result, as indices into `Graph.cost_nodes`, for which that is done.
+      baseline: with what costs are compared where they are scored; empty where none is.
+      unbiased: whether its estimator is.
+    """
+
+    name: str
+    family: str
+    shape: tuple[int, ...]
+    where: str
+    parameters: Mapping[str, tuple[str, ...]]
+    verdict: str
+    estimates: tuple[tuple[str, str, tuple[int, ...]], ...]
+    baseline: str
+    unbiased: bool
+
+    def __str__(self) -> str:
+        size = f"[{', '.join(map(str, self.shape))}]" if self.shape else ""
+        biased = "" if self.unbiased else "  BIASED"
+        lines = [f"{self.name}: {self.family}{size}  {self.where}{biased}"]
+        given = [f"{name} of {', '.join(of)}" for name, of in self.parameters.items() if of]
+        lines += [f"  {'; '.join(given)}"] if given else []
+        for how, why, costs in self.estimates:
+            many = f" in cost{'s' if len(costs) > 1 else ''} {', '.join(map(str, costs))}"
+            baseline = f", {self.baseline}" if "scored" in how and self.baseline else ""
+            lines.append(f"  {how}{many if costs else ''}{baseline}: {why}")
+        return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class InfluenceInfo:
+    """How a draw influences a cost.  Prints as, say, `x[t, i, :] -> cost 0[>= t, i]`.
+
+    Attributes:
+      draw: its name.
+      cost: index into `Graph.cost_nodes`.
+      axes: for each axis of the draw (see `DrawInfo.shape`) the axis of the cost along which only
+        some elements are influenced, with the first and the last of them, seen from the index in
+        the draw; None if all are.  Axes of the cost: the loops around it, then those of its shape.
+    """
+
+    draw: str
+    cost: int
+    axes: tuple[tuple[int, float, float] | None, ...]
+    _cost_ndim: int = dataclasses.field(repr=False)
+    _loops: int = dataclasses.field(repr=False)
+
+    def __str__(self) -> str:
+        letters = [*("tuvw"[: self._loops]), *"ijklmnopq"]
+        of_draw, of_cost = [], [":"] * self._cost_ndim
+        for letter, axis in zip(letters, self.axes, strict=False):
+            of_draw.append(letter if axis is not None else ":")
+            if axis is not None:
+                said = say_steps(*axis[1:], letter).removeprefix("steps ").removeprefix("step ")
+                of_cost[axis[0]] = said
+        left = f"{self.draw}[{', '.join(of_draw)}]" if of_draw else self.draw
+        right = f"[{', '.join(of_cost)}]" if of_cost else ""
+        return f"{left} -> cost {self.cost}{right}"
+
+
+def describe(plan: Plan, inputs: list[str | None]):
+    """The draws, costs, influence and diagram of a plan.
+
+    Args:
+      plan: the plan.
+      inputs: what to call the arguments; None for what is not shown.
+    """
+    program = plan.program
+    names = [None] * (len(program.invars) - len(inputs)) + inputs
+    for_gradient: list[Influence] = [{_GRADIENT: ()} if a else NOTHING for a in plan.active_inputs]
+    influence = InfluenceMap(program, plan.nodes, for_gradient)
+    # The plan's costs as they are, and what is added to them.
+    variables = {c: None if isinstance(c.atom, Literal) else c.atom for c in plan.weights}
+    whole = set(variables.values()) - {None}
+    found = CostFinder(program, influence, whole=whole, factors=plan.influence).shadows.costs
+    dependencies = Dependencies(program, names, plan.nodes, found, set(plan.origins.values()))
+    vertices = dependencies.vertices
+    costs = [v for v in vertices if v.kind == COST]
+    seen = {v.held for v in vertices if v.kind == DRAW}
+    number = {(v.held.program, *v.atoms): i for i, v in enumerate(costs)}
+    keys = {c: (c.program,) if v is None else (c.program, v) for c, v in variables.items()}
+    weights = {number[keys[c]]: w for c, w in plan.weights.items()}
+    draws = {
+        node: draw_info(plan, node, weights, *_depends(dependencies, node)) for node in plan.nodes
+    }
+    related = [
+        _influence_info(node, vertex, i)
+        for i, vertex in enumerate(costs)
+        for node in plan.nodes
+        if node in vertex.held.influence and node in seen
+    ]
+    by = [tuple(one.draw for one in related if one.cost == i) for i in range(len(costs))]
+    places = telling([places_of(v.eqn) if v.eqn is not None else [] for v in costs])
+    terms = [_cost_info(*about) for about in zip(costs, places, by, strict=True)]
+    items = _items(vertices, draws, dict(zip(costs, terms, strict=True)), plan, names)
+    for vertex, box in boxes_of(vertices, influence).items():
+        items[vertex].box = box
+    order = {item: i for i, item in enumerate(items.values())}
+    edges = {Edge(items[u], items[v], was) for v in vertices for u, was in v.before if u in items}
+    arrows = sorted(edges, key=lambda e: (order[e.source], order[e.target], e.before))
+    diagram = Diagram(tuple(order), tuple(arrows))
+    return tuple(draws.values()), tuple(terms), tuple(related), diagram
+
+
+def draw_info(plan: Plan, node: StochasticNode, weights, parameters, stated) -> DrawInfo:
+    """How a draw is estimated, and why.
+
+    Args:
+      plan: the plan.
+      node: the draw.
+      weights: those of the plan, by numbers of costs.
+      parameters: what its parameters depend on.
+      stated: what the baseline depends on that the user has given to it.
+    """
+    found: dict[tuple[str, str], list[int]] = {}
+    for i, weight in weights.items():
+        if node in weight.reasons:
+            found.setdefault(tuple(weight.reasons[node]), []).append(i)
+    taker = [v for v, noise in plan.origins.items() if noise is node.var]
+    if node.verdict == PATHWISE:
+        found["pathwise", _PATHWISE] = []
+    elif taker and node.verdict == FREE:
+        name = next((n.name for n in plan.nodes if n.var in taker), "a draw")
+        found["not needed", f"{name} is made of it, and has a law of its own"] = []
+    elif node.verdict == FREE:
+        found["not needed", _FREE] = []
+    elif not found:
+        found["not needed", "no cost depends on it"] = []
+    lengths = tuple(loop.length for loop in node.loops)
+    return DrawInfo(
+        node.name,
+        dict(node.eqn.params["static"]).get("noise", node.family),
+        (*lengths, *node.shape),
+        node.where,
+        parameters,
+        node.verdict,
+        tuple((*key, tuple(sorted(at))) for key, at in found.items()),
+        _baseline(plan, node, stated),
+        plan.estimators[node].unbiased,
+    )
+
+
+def _baseline(plan: Plan, node: StochasticNode, stated: tuple[str, ...]) -> str:
+    if node not in plan.scored:
+        return ""
+    weights = [w for w in plan.weights.values() if any(s.node is node for s in w.scores)]
+    with_axis = [
+        w
+        for w in weights
+        if w.leave_one_out is not None and all(s.node is not node for s in w.others)
+    ]
+    found = [
+        (node in plan.baselines, f"with your baseline of {', '.join(stated) or 'nothing'}"),
+        (node in plan.fitted, "with a fitted baseline"),
+        (bool(with_axis), "with the others as the baseline"),
+    ]
+    return " and ".join(text for there, text in found if there) or "without a baseline"
+
+
+def _depends(dependencies: Dependencies, node: StochasticNode):
+    """What its parameters and its baseline depend on."""
+    vertex = dependencies.vertex_of(node)
+
+    def labels(before) -> tuple[str, ...]:
+        return tuple(v.label for v in dependencies.sources(before))
+
+    parameters = {name: labels(before) for name, before in vertex.parameters.items()}
+    return parameters, labels(vertex.stated)
+
+
+def _cost_info(vertex: Vertex, place: Place | None, influenced_by: tuple[str, ...]) -> CostInfo:
+    text = place.text if place is not None else ""
+    line = place.where if place is not None else "an argument"
+    return CostInfo(line, text, _shape(vertex), influenced_by)
+
+
+def _shape(cost: Vertex) -> tuple[int, ...]:
+    return tuple(cost.atoms[0].aval.shape) if cost.atoms else ()
+
+
+def _influence_info(node: StochasticNode, cost: Vertex, number: int) -> InfluenceInfo:
+    loops = cost.held.program.loops
+    axes: list[tuple[int, float, float] | None] = []
+    for axis, band in enumerate(cost.held.influence[node]):
+        if band is None:
+            axes.append(None)
+        elif isinstance(band[0], int):
+            axes.append((len(loops) + band[0], -band[2], -band[1]))
+        else:
+            axes.append((loops.index(band[0]), *steps_of(node.loops[axis], band)))
+    ndim = len(loops) + len(_shape(cost))
+    return InfluenceInfo(node.name, number, tuple(axes), ndim, len(node.loops))
+
+
+_STYLES = {"enumerated": "enumerated", "relaxed": "relaxed, BIASED", "pathwise": "pathwise"}
+
+
+def _items(vertices, draws, costs, plan: Plan, names) -> dict[Vertex, Item]:
+    """What is shown of each vertex."""
+    active = {v for v, a in zip(plan.program.invars, plan.active_inputs, strict=True) if a}
+    ends = [name.rsplit(".", 1)[-1] for name in names if name is not None]
+    items = {}
+    for vertex in vertices:
+        place = place_of(vertex.eqn) if vertex.eqn is not None else None
+        scope = (place.function, str(place)) if isinstance(place, Place) else ("", "")
+        item = Item("deterministic", vertex.label, (), str(place or ""), "", scope)
+        if vertex.kind == INPUT:
+            end = vertex.label.rsplit(".", 1)[-1]
+            label = end if ends.count(end) == 1 and not end.isdigit() else vertex.label
+            style = "active" if vertex.atoms[0] in active else ""
+            item = Item("input", label, tip=vertex.label, style=style)
+        elif vertex.kind == DRAW:
+            info = draws[vertex.held]
+            ways = [how for how, *_ in info.estimates]
+            size = f"[{', '.join(map(str, info.shape))}]" if info.shape else ""
+            notes = (f"{info.family}{size}",)
+            item = Item("stochastic", info.name, notes, str(info), _style(ways), scope)
+        elif vertex.kind == COST:
+            info = costs[vertex]
+            text = info.text if len(info.text) <= 30 else info.text[:27] + "..."
+            size = f"[{', '.join(map(str, info.shape))}]" if info.shape else ""
+            label = str(list(costs).index(vertex))
+            notes = tuple(filter(None, (text, size)))
+            item = Item("cost", label, notes, f"{info.where}\n{info.text}", "", scope)
+        items[vertex] = item
+    return items
+
+
+def _style(ways: list[str]) -> str:
+    """The colour of a draw: that of the way that says most about its variance."""
+    if any("scored" in way for way in ways):
+        return "scored"
+    for way in ways:
+        if way == "not needed":
+            return "needs nothing"
+        return _STYLES.get(way, "run again")
+    return "needs nothing"

@@ -1,0 +1,191 @@
+"""Where an equation stands in the user's source, and what is written there."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import linecache
+import os
+import re
+import sys
+from typing import Any
+
+import jax
+from jax.extend import source_info_util
+
+_SUMMARY = re.compile(r"(?P<file>.+):(?P<line>\d+):(?P<column>\d+) \((?P<function>.*)\)")
+_LIBRARIES = tuple(
+    os.path.dirname(os.path.abspath(file)) + os.sep for file in (jax.__file__, __file__)
+)
+_CELL = re.compile(r"ipykernel_\d+[/\\]|<ipython-input-")
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A stretch of source code.
+
+    Attributes:
+      file: as the interpreter calls it.
+      line: the first line, from 1.
+      column: in bytes, from 0, of the first character.
+      end: line and column after the last character, if they are known.
+      function: the function that holds it.
+    """
+
+    file: str
+    line: int
+    column: int
+    end: tuple[int, int] | None
+    function: str
+
+    def __str__(self) -> str:
+        """The end of the path and the line; for a cell of a notebook its number."""
+        return f"{_cell(self.file) or os.path.basename(self.file)}:{self.line}"
+
+    @property
+    def where(self) -> str:
+        """As in messages: 'file:line:column (function)'."""
+        return f"{_cell(self.file) or self.file}:{self.line}:{self.column} ({self.function})"
+
+    @property
+    def statement(self) -> ast.stmt | None:
+        """The innermost statement that it is in."""
+        return _statement(self.file, self.line, _length(self.file))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The variables that its statement assigns to."""
+        match self.statement:
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                return (name,)
+            case ast.AnnAssign(target=ast.Name(id=name)) | ast.AugAssign(target=ast.Name(id=name)):
+                return (name,)
+            case ast.Assign(targets=[ast.Tuple(elts=names)]):
+                return tuple(v.id for v in names if isinstance(v, ast.Name))
+        return ()
+
+    def covers(self, node: ast.expr | ast.stmt) -> bool:
+        """Whether it is exactly that."""
+        end = (node.end_lineno, node.end_col_offset)
+        return (self.line, self.column, self.end) == (node.lineno, node.col_offset, end)
+
+    @property
+    def text(self) -> str:
+        """What is written there, on one line; empty where it cannot be read."""
+        if self.end is None:
+            return ""
+        lines = [line.encode() for line in linecache.getlines(self.file)]
+        last, stop = self.end
+        if not 0 < self.line <= last <= len(lines):
+            return ""
+        lines = lines[self.line - 1 : last]
+        lines[-1] = lines[-1][:stop]
+        lines[0] = lines[0][self.column :]
+        return " ".join(b" ".join(lines).decode(errors="replace").split())
+
+
+def where(eqn: Any) -> str:
+    """Returns 'file:line:column (function)' of the user's line that made an equation."""
+    text = source_info_util.summarize(eqn.source_info)
+    found = _SUMMARY.fullmatch(text)
+    cell = _cell(found["file"]) if found is not None else None
+    return text if found is None or cell is None else text.replace(found["file"], cell, 1)
+
+
+def place_of(eqn: Any) -> Place | None:
+    """Where an equation stands; None for what was not traced from Python source."""
+    return next(iter(places_of(eqn)), None)
+
+
+def places_of(eqn: Any) -> list[Place]:
+    """Where an equation stands, and the calls that led there, as far as they are plain Python.
+
+    The innermost comes first.  A loop's body does not lead to the loop: JAX calls it.
+    """
+    found = _SUMMARY.fullmatch(source_info_util.summarize(eqn.source_info))
+    if found is None:
+        return []
+    places: list[Place] = []
+    for code, at in zip(*eqn.source_info.traceback.raw_frames(), strict=True):
+        users = not code.co_filename.startswith(_LIBRARIES)
+        if users:
+            first, last, start, stop = _positions(code)[at // 2]
+            end = (last, stop) if last is not None and stop is not None else None
+            function = code.co_qualname
+            places.append(Place(code.co_filename, first or 0, start or 0, end, function))
+        elif places:
+            break
+    return places
+
+
+def assigned(eqn: Any) -> tuple[str, Place] | None:
+    """The names that what an equation makes is assigned to, and where, seen from outside first."""
+    for place in reversed(places_of(eqn)):
+        match place.statement:
+            case ast.Assign(targets=[target], value=value):
+                pass
+            case (
+                ast.AnnAssign(target=target, value=value)
+                | ast.AugAssign(target=target, value=value)
+            ):
+                pass
+            case _:
+                continue
+        pairs = [(target, value)]
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            pairs = list(zip(target.elts, value.elts, strict=False))
+        for names, made in pairs:
+            whole = place.statement if isinstance(place.statement, ast.AugAssign) else made
+            if whole is not None and place.covers(whole):
+                found = [v.id for v in ast.walk(names) if isinstance(v, ast.Name)]
+                return ", ".join(found), place
+    return None
+
+
+def telling(many: list[list[Place]]) -> list[Place | None]:
+    """For each of many values the outermost of its places at which they are told apart."""
+    outer = [places[::-1] for places in many]
+    shared = 0
+    if len(many) > 1:
+        while all(len(p) > shared + 1 for p in outer) and len({p[shared] for p in outer}) == 1:
+            shared += 1
+        return [places[min(shared, len(places) - 1)] if places else None for places in outer]
+    return [places[0] if places else None for places in many]
+
+
+@functools.lru_cache(maxsize=1024)
+def _positions(code: Any) -> list[tuple[Any, ...]]:
+    return list(code.co_positions())
+
+
+def _length(file: str) -> int:
+    """How many lines there are now: a cell that is run again may have got others."""
+    return len(linecache.getlines(file))
+
+
+@functools.lru_cache(maxsize=4096)
+def _statement(file: str, line: int, length: int) -> ast.stmt | None:
+    best = None
+    for node in _statements(file, length):
+        if node.lineno <= line <= (node.end_lineno or node.lineno):
+            best = node  # those within come later
+    return best
+
+
+@functools.lru_cache(maxsize=64)
+def _statements(file: str, length: int) -> list[ast.stmt]:
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return []
+    return [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+
+
+def _cell(file: str) -> str | None:
+    """What IPython calls a cell of a notebook; None for a file."""
+    if not _CELL.search(file):
+        return None
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    name = shell.compile.format_code_name(file) if shell is not None else None
+    return " ".join(name) if name else "a notebook's cell"
