@@ -17,7 +17,7 @@ from jscg.picture._shapes import half_widths, size_of
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 PICTURES = {
-    name: (fun, args) for name, fun, args in runpy.run_path(DOCS / "pictures.py")["pictures"]()
+    name: (fun, args) for name, fun, args in runpy.run_path(str(DOCS / "pictures.py"))["pictures"]()
 }
 SHOWN = {
     "parameter_then_draw": "theta x y 0",
