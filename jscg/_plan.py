@@ -33,6 +33,7 @@ from ._routes import route
 from ._smooth import check_smooth, relaxed_with
 from ._weighing import Weight, choose_axis, weigh
 from .estimators import Auto, Estimator
+from .estimators._checks import why_not_compared
 
 
 @dataclasses.dataclass(eq=False)
@@ -207,6 +208,8 @@ def _choose(
         estimator = default if node.var in noise else explicit or default
         if node.verdict == SCORED or (node.verdict == PATHWISE and estimator is explicit):
             why = estimator.check(node)
+            if why is None and estimator.compares:
+                why = why_not_compared(node)
             if why is not None:
                 raise refuse(
                     node.what,

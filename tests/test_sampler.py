@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -202,3 +204,65 @@ def test_without_the_decorator_its_loop_is_refused():
 def test_a_support_cannot_be_reparameterised():
     with pytest.raises(jscg.JscgError, match="leave out"):
         jscg.sampler(lambda x: x, support=[0, 1], reparameterized=True)
+
+
+def table(x, w):
+    return jax.nn.log_softmax(jnp.array([0.0, 0.5, 1.0]) * w)[x + 1]
+
+
+def by_search(key, w):
+    total = jnp.cumsum(jax.nn.softmax(jnp.array([0.0, 0.5, 1.0]) * w))
+    return jnp.sum(random.uniform(key) > total) - 1
+
+
+LISTED = jscg.sampler(table, support=[-1, 0, 1])(by_search)
+UNLISTED = jscg.sampler(table)(by_search)
+
+
+def squared_sum(draw):
+    def cost(w, key):
+        k1, k2 = random.split(key)
+        return (draw(k1, w) + draw(k2, w) - 1.0) ** 2
+
+    return cost
+
+
+def exact_squared_sum(w):
+    p = jax.nn.softmax(jnp.array([0.0, 0.5, 1.0]) * w)
+    values = jnp.array([-1.0, 0.0, 1.0])
+    return jnp.sum(p[:, None] * p * (values[:, None] + values - 1.0) ** 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class AnyOutcome(jscg.estimators.Estimator):
+    """An estimator of one's own, which asks for the score of what was not drawn."""
+
+    compares = True
+    moves = "each"
+
+    def compare(self, draw):
+        outcomes, _ = draw.support()
+        k = jnp.floor(draw.uniform(0) * len(outcomes)).astype(int)
+        other = jnp.asarray(outcomes)[k].astype(draw.value.dtype)
+        weight = len(outcomes) * jnp.exp(draw.log_prob(other))
+        return jscg.estimators.difference(other, None, [(weight, other)])
+
+
+@pytest.mark.parametrize("estimator", [jscg.estimators.UnorderedSet(2), AnyOutcome()])
+def test_outcomes_that_were_not_drawn_have_their_own_log_prob(estimator):
+    g = jscg.grad_expectation(squared_sum(LISTED), estimators=estimator)
+    found = np.asarray(jax.jit(jax.vmap(g, (None, 0)))(0.3, random.split(random.key(5), 20_000)))
+    exact = jax.grad(exact_squared_sum)(0.3)
+    assert abs(found.mean() - exact) < 4.5 * found.std() / np.sqrt(len(found))
+
+
+def test_a_log_prob_at_the_drawn_value_alone_is_compared_with_no_other():
+    class Shift(jscg.estimators.Estimator):
+        compares = True
+
+        def compare(self, draw):
+            weight = jnp.ones_like(draw.log_prob(draw.value))
+            return jscg.estimators.difference(draw.value + 1, None, [(weight, draw.value + 1)])
+
+    with pytest.raises(jscg.JscgError, match=r"Shift.*drawn value alone.*support="):
+        jscg.grad_expectation(squared_sum(UNLISTED), estimators=Shift())(0.3, random.key(0))

@@ -94,6 +94,8 @@ class Family:
         continuous: `continuous(static, dtype)`, whether the value, of that dtype, has no outcome
             of its own probability, so that it jumps where it is compared with a parameter.  By
             default, if the draw is not discrete.
+        elsewhere: `elsewhere(static)`, whether `log_prob` is right at other values than the one
+            that was drawn.  By default, it is.
         neighbour: `neighbour(u, x, static, **operands)`, from uniform numbers u and a sample x
             another outcome and the weight w of `estimators.Coupled`, for which
             E[w (c(x') - c(x)) (d log p(x') - d log p(x))] = d E[c(x)] whatever c is.
@@ -114,6 +116,7 @@ class Family:
     replay: Callable | None = None
     support_size: Callable[..., int | None] = unenumerable
     continuous: Callable[[Static, Any], bool] | None = None
+    elsewhere: Callable[[Static], bool] | None = None
     neighbour: Callable | None = None
     weak_derivative: Callable | None = None
 

@@ -24,7 +24,10 @@ def constant(value: ArrayLike, like: jax.Array) -> jax.Array:
 @jax.custom_jvp
 def softplus(z: jax.Array) -> jax.Array:
     """log(1 + exp(z)), with derivative logistic(z) everywhere, z = 0 and infinities included."""
-    return jnp.maximum(z, 0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
+    # No kink at 0: JAX 0.10 differentiates this, and not the rule, where it splits a scan's body.
+    above = z >= 0
+    large = z + jnp.log1p(jnp.exp(-jnp.where(above, z, 0)))
+    return jnp.where(above, large, jnp.log1p(jnp.exp(jnp.where(above, 0, z))))
 
 
 @softplus.defjvp

@@ -11,9 +11,27 @@ import numpy as np
 from jscg.draws._family import Axes, Family, Static, handed_in, passed_on, register
 
 
-def log_prob(x: jax.Array, static: Static, *, log_prob: jax.Array, **_: jax.Array) -> jax.Array:
-    """As the user's function has computed it."""
+def log_prob(
+    x: jax.Array,
+    static: Static,
+    *,
+    log_prob: jax.Array,
+    log_probs: jax.Array | None = None,
+    **_: jax.Array,
+) -> jax.Array:
+    """As the user's function has computed it, for the outcome that x is."""
+    if log_probs is None:
+        return log_prob
+    for k, outcome in enumerate(np.asarray(static["support"], static["dtype"])):
+        same = x == outcome
+        same = jnp.all(same, axis=tuple(range(log_prob.ndim, same.ndim)))
+        log_prob = jnp.where(same, log_probs[..., k], log_prob)
     return log_prob
+
+
+def elsewhere(static: Static) -> bool:
+    """Where the outcomes are listed."""
+    return "support" in static
 
 
 def support(
@@ -56,6 +74,7 @@ register(
         operand_axes=operand_axes,
         replay=handed_in,
         continuous=continuous,
+        elsewhere=elsewhere,
     )
 )
 register(

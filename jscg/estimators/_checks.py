@@ -20,3 +20,14 @@ def why_not_redrawn(node: Any) -> str | None:
     if node.rule.observed:
         return "jscg is handed its value, and cannot draw another one"
     return why_not_rerun(node)
+
+
+def why_not_compared(node: Any) -> str | None:
+    """Why a draw has no score at other values, or None."""
+    elsewhere = node.rule.elsewhere
+    if elsewhere is None or elsewhere(dict(node.eqn.params["static"])):
+        return None
+    return (
+        "its log-prob is known at the drawn value alone; list the outcomes, with "
+        "jscg.sampler(log_prob, support=...)"
+    )
