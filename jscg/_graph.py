@@ -140,11 +140,12 @@ def graph(
 
 def _graph_of(plan: Plan) -> Graph:
     costs = list(plan.weights)
-    draws = tuple(_draw_info(plan, node) for node in plan.nodes)
+    draws = tuple(draw_info(plan, node) for node in plan.nodes)
     return Graph(draws, tuple(_cost_info(plan, cost) for cost in costs))
 
 
-def _draw_info(plan: Plan, node: StochasticNode) -> DrawInfo:
+def draw_info(plan: Plan, node: StochasticNode) -> DrawInfo:
+    """How a draw is estimated, and why."""
     found: dict[tuple[str, str], list[int]] = {}
     for i, weight in enumerate(plan.weights.values()):
         if node in weight.reasons:

@@ -50,6 +50,7 @@ class Plan:
     fitted: dict[StochasticNode, Fitted]
     compared: dict[StochasticNode, Groups]
     edges: dict[StochasticNode, list[Edge]]
+    origins: dict[Any, Any]
     passed: set[tuple[Program, int]]
     kept: dict[StochasticNode, set[int]]
     exports: dict[Program, list[StochasticNode]]
@@ -160,6 +161,7 @@ def make_plan(
         fitted,
         compared,
         edges,
+        origins,
         passed,
         *tables,
     )

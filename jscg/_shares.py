@@ -1,0 +1,120 @@
+"""How much of a gradient's variance is due to each of the draws of a program.
+
+The total effect of Sobol, in the form of Jansen (1999): with g' the estimate g in which one draw
+alone is drawn anew,
+
+    E[ Var(g | all other draws) ] / Var(g) = 1/2 E[ |g - g'|^2 ] / Var(g)
+
+is the part of the variance that would vanish if that draw were averaged out exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from ._estimates import Tally, ratio
+from ._graph import draw_info
+from ._nodes import FREE, PATHWISE, SCORED
+from ._plan import Plan
+from ._redraw import Redrawing, Source
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawShare:
+    """What one draw contributes to the variance of the gradient.
+
+    Draws that have random bits in common are one: those made with one key, or by one sampler of
+    yours.
+
+    Attributes:
+      name: by it estimators are chosen; several names where draws have random bits in common.
+      family: the sampler, as `jax.random` calls it.
+      shape: of its elements, after the lengths of the loops around it.
+      where: the user's file, line and function.
+      verdict: "scored", "pathwise" (it is differentiated through) or "free" (its parameters do
+        not depend on what the gradient is for).
+      estimated: how its part of the gradient is estimated, as `jscg.graph` calls it.
+      share: the part of the variance that would vanish if this draw, all of its elements at all
+        steps of the loops around it, were averaged out exactly.  Where draws interact, shares sum
+        to more than one.  NaN where it cannot be drawn anew.
+      standard_error: of the share.
+      leaves: its share of the variance of every leaf, in the order of
+        `VarianceReport.parameters`; NaN where a leaf has no variance.
+      note: why the share was not measured; empty where it was.
+    """
+
+    name: str
+    family: str
+    shape: tuple[int, ...]
+    where: str
+    verdict: str
+    estimated: str
+    share: float
+    standard_error: float
+    leaves: tuple[float, ...]
+    note: str = ""
+
+
+def share_of(
+    source: Source, redrawing: Redrawing, plan: Plan, base: Tally, halves: np.ndarray | None
+) -> DrawShare:
+    """The row of one source of randomness.
+
+    Args:
+      source: the source.
+      redrawing: that it is one of.
+      plan: of the program.
+      base: the estimates.
+      halves: half the squared distance of each from the same with the source drawn anew, for each
+        leaf; None where that was not measured.
+    """
+    if halves is None:
+        nothing = 0.0 if source.constant else math.nan
+        share, error, leaves = nothing, nothing, [nothing] * len(base.variances)
+    else:
+        share, error = ratio(
+            float(np.mean(np.sum(halves, 0))),
+            base.variance,
+            np.sum(halves, 0),
+            np.sum(base.squares, 0),
+        )
+        each = zip(np.mean(halves, 1), base.variances, strict=True)
+        leaves = [float(h / v) if v else math.nan for h, v in each]
+        if not base.variance:
+            share = error = 0.0
+    first = source.nodes(plan)[0]
+    info = draw_info(plan, first)
+    return DrawShare(
+        names_of(source, redrawing),
+        info.family,
+        info.shape,
+        info.where,
+        _verdict(source, plan),
+        _estimated(source, plan),
+        share,
+        error,
+        tuple(leaves),
+        source.why_not,
+    )
+
+
+def names_of(source: Source, redrawing: Redrawing) -> str:
+    """The names of its draws."""
+    return ", ".join(redrawing.names[d.var] for d in source.draws)
+
+
+def _verdict(source: Source, plan: Plan) -> str:
+    found = {n.verdict for n in source.nodes(plan)}
+    return next(v for v in (SCORED, PATHWISE, FREE) if v in found)
+
+
+def _estimated(source: Source, plan: Plan) -> str:
+    """How, in a few words; of what noise became rather than of the noise."""
+    nodes: list[Any] = source.nodes(plan)
+    mattering = [n for n in nodes if n.verdict != FREE] or nodes
+    found = [how for n in mattering for how, _, _ in draw_info(plan, n).estimates]
+    return " and ".join(dict.fromkeys(found))
