@@ -10,8 +10,6 @@ from ._nodes import SCORED
 from ._shares import DrawShare
 from ._signal import ParameterSignal
 
-_SAME = 0.02  # less is not worth a sentence
-
 
 def advice(
     asked: Asked,
@@ -24,11 +22,11 @@ def advice(
     if not base.variance:
         return "The gradient is the same in all estimates: there is no variance to lower.", ""
     sentences = [*_of_draws(draws), *_of_signals(signals, base.count)]
-    better = [a for a in alternatives if a.better and a.product < 1 - _SAME]
+    better = [a for a in alternatives if a.better]
     best = min(better, key=lambda a: a.work * (a.variance + 2 * a.standard_error), default=None)
     lowest = min(alternatives, key=lambda a: a.variance + 2 * a.standard_error, default=None)
-    if lowest is not None and lowest is not best and lowest.variance < 1 - _SAME:
-        if lowest.variance + 2 * lowest.standard_error < 1:
+    if lowest is not None and lowest is not best:
+        if lowest.variance + 2 * lowest.standard_error < 0.98:
             verdict = "worth it, but less so" if lowest.better else "not worth it"
             sentences.append(f"{_effect(lowest)}: {verdict}.")
     if best is not None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from . import estimators as every
 from ._api import grad_expectation
 from ._errors import ArgumentTypeError, JscgError
-from ._estimates import Arguments, Chunks, Tally, one_gradient, ratio
+from ._estimates import Arguments, Chunks, Gradient, Tally, once, ratio
 from ._nodes import SCORED
 from ._plan import Plan
 from ._progress import Progress
@@ -53,8 +52,8 @@ class Alternative:
 
     @property
     def better(self) -> bool:
-        """Whether the product is below one by more than two standard errors."""
-        return self.work * (self.variance + 2 * self.standard_error) < 1
+        """Whether the product is below one by more than two standard errors and two percent."""
+        return self.work * (self.variance + 2 * self.standard_error) < 0.98
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +106,7 @@ class Asked:
     has_aux: bool
     key_argnums: int | Sequence[int] | None
 
-    def gradient(self, choice: Choice) -> Callable[[tuple, Any], Any]:
+    def gradient(self, choice: Choice) -> Gradient:
         """The gradient, as a function of the arguments."""
         found = grad_expectation(
             self.fun,
@@ -205,39 +204,65 @@ def candidates(
     return out
 
 
-def measure(
-    candidate: Candidate,
-    asked: Asked,
-    arguments: Arguments,
-    chunks: Chunks,
-    base: Tally,
-    base_work: float,
-    progress: Progress,
-) -> Alternative | Refusal:
-    """Estimates the gradient with another choice, with the keys of the present one."""
-    refusal = Refusal(candidate.draw, candidate.change, candidate.reason)
-    if candidate.reason:
-        return refusal
-    gradient = asked.gradient(candidate.choice)
-    try:
-        work, _ = one_gradient(arguments, gradient)
-    except JscgError as error:
-        return dataclasses.replace(refusal, reason=_first_line(error))
-    relative = work / base_work if base_work else math.nan
-    if relative > MOST_WORK and not candidate.wanted:
-        reason = f"it is {relative:.0f} times the work: name it in `alternatives` to measure it"
-        return dataclasses.replace(refusal, reason=reason)
-    progress.expect(chunks.rounds)
-    run, kept = chunks.compiled(gradient), Tally(base.centre)
-    for i in range(chunks.rounds):
-        kept.add(run(i))
-        progress.step()
-    variance, error = ratio(
-        kept.variance, base.variance, np.sum(kept.squares, 0), np.sum(base.squares, 0)
-    )
-    return Alternative(
-        candidate.draw, candidate.change, candidate.choice.code, variance, error, relative
-    )
+class Trials:
+    """Measures other choices, with the keys of the present one."""
+
+    def __init__(
+        self,
+        asked: Asked,
+        present: Choice,
+        arguments: Arguments,
+        chunks: Chunks,
+        base: Tally,
+        progress: Progress,
+    ):
+        self.asked, self.arguments, self.chunks = asked, arguments, chunks
+        self.base, self.progress = base, progress
+        self.present = once(arguments, asked.gradient(present))
+        # Choices often come to the same: a baseline, say, where there is none to be had.
+        self.known: dict[str, Tally] = {}
+
+    def __call__(self, found: Sequence[Candidate]) -> list[Alternative | Refusal]:
+        """Measures them all."""
+        rounds, out = self.chunks.rounds, []
+        self.progress.expect(rounds * len(found))
+        for candidate in found:
+            before = len(self.known)
+            out.append(self.measure(candidate))
+            if len(self.known) == before:
+                self.progress.step(rounds)
+        return out
+
+    def measure(self, candidate: Candidate) -> Alternative | Refusal:
+        """Estimates the gradient with another choice."""
+        refusal = Refusal(candidate.draw, candidate.change, candidate.reason)
+        if candidate.reason:
+            return refusal
+        gradient = self.asked.gradient(candidate.choice)
+        try:
+            one = once(self.arguments, gradient)
+        except JscgError as error:
+            return dataclasses.replace(refusal, reason=_first_line(error))
+        if one.text == self.present.text:
+            return dataclasses.replace(refusal, reason="it is what is done at present")
+        work = one.work / self.present.work if self.present.work else math.nan
+        if work > MOST_WORK and not candidate.wanted:
+            reason = f"it is {work:.0f} times the work: name it in `alternatives` to measure it"
+            return dataclasses.replace(refusal, reason=reason)
+        if one.text not in self.known:
+            self.known[one.text] = self._run(gradient, one.numbers)
+        kept, base = self.known[one.text], self.base
+        squares = [np.sum(tally.squares, 0) for tally in (kept, base)]
+        variance, error = ratio(kept.variance, base.variance, *squares)
+        code = candidate.choice.code
+        return Alternative(candidate.draw, candidate.change, code, variance, error, work)
+
+    def _run(self, gradient: Gradient, numbers: int) -> Tally:
+        run, kept = self.chunks.compiled(gradient, numbers), Tally(self.base.centre)
+        for i in range(self.chunks.rounds):
+            kept.add(run(i))
+            self.progress.step()
+        return kept
 
 
 def written(estimator: Estimator) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
+from ._compat import open_jaxpr
 from ._errors import ArgumentError
 from ._trace import is_key, owners_of, split_key
 from ._work import numbers_held, work
@@ -23,6 +26,9 @@ from ._work import numbers_held, work
 _AT_ONCE = 256
 _NUMBERS = 2**24  # that all estimates of a chunk hold together
 _ROUNDING = 1e-6
+# To compile a program takes longer than to run it a few times, if it is small.
+_SMALL = 1e9  # scalar operations of all estimates
+_QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 Gradient = Callable[..., Any]  # args, chosen -> pytree
 
@@ -82,6 +88,11 @@ class Arguments:
         return jax.tree.unflatten(self.tree, leaves)
 
 
+def _at_once(numbers: int) -> int:
+    """How many estimates fit into memory together; at least two, which are compared."""
+    return min(max(_NUMBERS // max(numbers, 1), 2), _AT_ONCE)
+
+
 class Chunks:
     """Keys in chunks, for as many estimates as fit into memory at a time.
 
@@ -90,9 +101,10 @@ class Chunks:
       size: estimates in each of them.
     """
 
-    def __init__(self, arguments: Arguments, num_estimates: int, held: int):
+    def __init__(self, arguments: Arguments, num_estimates: int, one: Once):
         self.arguments = arguments
-        most = min(max(_NUMBERS // max(held, 1), 2), _AT_ONCE, num_estimates)
+        self.options = _QUICK if num_estimates * one.work < _SMALL else None
+        most = min(_at_once(one.numbers), num_estimates)
         self.rounds = -(-num_estimates // most)
         self.size = max(-(-num_estimates // self.rounds), 2)
         self._keys = [split_key(key, self.rounds) for key in arguments.keys]
@@ -102,29 +114,56 @@ class Chunks:
         """How many there are."""
         return self.rounds * self.size
 
-    def compiled(self, gradient: Gradient) -> Callable[[int, int], list[jax.Array]]:
-        """Estimates, on a first axis of every leaf, as a function of the round and the choice."""
+    def compiled(self, gradient: Gradient, numbers: int) -> Callable[..., list[jax.Array]]:
+        """Estimates, on a first axis of every leaf, as a function of the round and the choice.
 
-        @jax.jit
+        Args:
+          gradient: of the arguments, and a choice.
+          numbers: how many numbers one estimate holds.
+        """
+        at_once = _at_once(numbers)
+
+        @functools.partial(jax.jit, compiler_options=self.options)
         def run(values, keys, chosen):
             def one(keys):
                 return jax.tree.leaves(gradient(self.arguments.at(values, keys), chosen))
 
-            return jax.vmap(one)([split_key(key, self.size) for key in keys])
+            every = [split_key(key, self.size) for key in keys]
+            if self.size <= at_once:
+                return jax.vmap(one)(every)
+            return lax.map(one, every, batch_size=at_once)
 
         return lambda i, chosen=0: run(
             self.arguments.values, [key[i] for key in self._keys], np.int32(chosen)
         )
 
 
-def one_gradient(arguments: Arguments, gradient: Gradient) -> tuple[float, int]:
-    """The work of one estimate, and how many numbers it holds."""
+@dataclasses.dataclass(frozen=True)
+class Once:
+    """One estimate as a traced program.
+
+    Attributes:
+      work: scalar operations.
+      numbers: how many it holds.
+      text: equal for equal programs.
+    """
+
+    work: float
+    numbers: int
+    text: str
+
+
+def once(arguments: Arguments, gradient: Gradient) -> Once:
+    """Traces one estimate."""
 
     def one(values, keys):
         return jax.tree.leaves(gradient(arguments.at(values, keys), jnp.int32(0)))
 
-    jaxpr = jax.make_jaxpr(one)(arguments.values, arguments.keys).jaxpr
-    return work(jaxpr), numbers_held(jaxpr)
+    closed = jax.make_jaxpr(one)(arguments.values, arguments.keys)
+    jaxpr, consts = open_jaxpr(closed)
+    held = b"".join(np.asarray(c).tobytes() for c in consts if not is_key(c))
+    text = hashlib.sha256(str(jaxpr).encode() + held).hexdigest()
+    return Once(work(jaxpr), numbers_held(jaxpr), text)
 
 
 @jax.jit

@@ -2,8 +2,8 @@
 
 `draw` is one call of a `jax.random` sampler, kept whole.  `baseline`, `control_variate`,
 `expectation` and `stop_influence` are identities that carry a statement of the user.  None of these
-survives in a rewritten program.  `relaxed` stands for the relaxed copy of a draw, `redraw` for a key
-that may be exchanged.
+survives in a rewritten program.  `relaxed` stands for the relaxed copy of a draw, `redraw` for a
+key that may be exchanged.
 """
 
 from __future__ import annotations

@@ -99,6 +99,7 @@ class Redrawing:
         self.chosen = jnp.asarray(chosen, jnp.int32)
         self.sources: list[Source] = []
         self.names: dict[Any, str] = {}
+        self._given: list[tuple[Program, Any]] = []
 
     def __call__(self, program: Program, keys: list[Any]) -> None:
         """Does so; `keys` are the inputs that differ from estimate to estimate."""
@@ -106,7 +107,8 @@ class Redrawing:
         self.sources = _sources(program)
         moving = _depending(program, keys)
         chosen = {part: jex_core.Var(jax.typeof(self.chosen)) for part in program.walk()}
-        for part, var in chosen.items():
+        self._given = list(chosen.items())
+        for part, var in self._given:
             part.consts[var] = self.chosen
             part.calls.clear()  # they would be run as they were
         for number, source in enumerate(self.sources, 1):
@@ -117,6 +119,12 @@ class Redrawing:
                 continue
             for part, key, reader in places:
                 _exchange(part, key, reader, chosen[part], number)
+
+    def forget(self) -> None:
+        """Lets go of what is chosen, once the program has been run, as it may be traced."""
+        for part, var in self._given:
+            del part.consts[var]
+        self.chosen = None
 
 
 def _exchange(part: Program, key: Any, reader: Any, chosen: Any, number: int) -> None:

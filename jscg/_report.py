@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ._advice import advice
-from ._alternatives import Alternative, Asked, Choice, Refusal, candidates, measure
+from ._alternatives import Alternative, Asked, Choice, Refusal, Trials, candidates
 from ._api import Estimators, options_of
 from ._errors import ArgumentError, ArgumentTypeError
-from ._estimates import Arguments, Chunks, Tally, centre_of, half_squares, one_gradient
+from ._estimates import Arguments, Chunks, Gradient, Tally, centre_of, half_squares, once
 from ._progress import Progress
 from ._redraw import Redrawing
 from ._report_text import text_of
@@ -154,20 +155,22 @@ def variance_report(
             def surrogate(*args: Any) -> jax.Array:
                 rewriter, inputs, tree = trace(fun, options, args, {}, traces, redrawing)
                 found[:] = [rewriter.plan, redrawing]
-                return jax.tree.unflatten(tree, rewriter([jax.numpy.asarray(x) for x in inputs]))[0]
+                cost, _ = jax.tree.unflatten(tree, rewriter([jnp.asarray(x) for x in inputs]))
+                redrawing.forget()
+                return cost
 
             return jax.grad(surrogate, options.argnums)(*args)
 
-        work, held = one_gradient(arguments, gradient)
+        one = once(arguments, gradient)
         plan, redrawing = found
-        chunks = Chunks(arguments, num_estimates, held)
+        chunks = Chunks(arguments, num_estimates, one)
         with Progress(progress) as bar:
-            base, halves = _shared_out(chunks, gradient, redrawing, bar)
+            base, halves = _shared_out(chunks, gradient, one.numbers, redrawing, bar)
             tried = candidates(present, plan, redrawing, alternatives)
-            measured = [
-                measure(c, asked, arguments, chunks, base, work, bar)
-                for c in (tried if base.variance else [])
-            ]
+            measured: list[Alternative | Refusal] = []
+            if tried and base.variance:
+                trials = Trials(asked, present, arguments, chunks, base, bar)
+                measured = trials(tried)
         draws = tuple(
             share_of(source, redrawing, plan, base, halves.get(number))
             for number, source in enumerate(redrawing.sources, 1)
@@ -192,11 +195,13 @@ def variance_report(
     return report
 
 
-def _shared_out(chunks: Chunks, gradient: Any, redrawing: Redrawing, progress: Progress):
+def _shared_out(
+    chunks: Chunks, gradient: Gradient, numbers_held: int, redrawing: Redrawing, progress: Progress
+):
     """The estimates, and for every draw half the squared distances from those with it anew."""
     numbers = [i for i, source in enumerate(redrawing.sources, 1) if not source.why_not]
     progress.expect(chunks.rounds * (1 + len(numbers)))
-    run = chunks.compiled(gradient)
+    run = chunks.compiled(gradient, numbers_held)
     first = run(0)
     base = Tally(centre_of(first))
     halves: dict[int, list[np.ndarray]] = {number: [] for number in numbers}

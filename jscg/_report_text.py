@@ -55,7 +55,7 @@ def _alternatives(alternatives: Any, full: bool) -> list[str]:
     for a in alternatives:
         numbers = (a.variance, 2 * a.standard_error, a.work, a.product)
         change = a.change.removeprefix("jscg.estimators.")
-        rows.append((change, a.draw, *map(_number, numbers), "better" if a.better else ""))
+        rows.append((change, a.draw, *map(_ratio, numbers), "better" if a.better else ""))
     return _table(rows, "llrrrrl", full)
 
 
@@ -73,7 +73,7 @@ def _table(rows: Sequence[tuple[str, ...]], sides: str, full: bool) -> list[str]
     """Rows under a head, in columns; only the first of many."""
     hidden = 0 if full else max(0, len(rows) - 1 - _ROWS)
     rows = rows[: len(rows) - hidden]
-    cells = [[c if full else textwrap.shorten(c, 34, placeholder="...") for c in r] for r in rows]
+    cells = [[c if full else _clipped(c, i) for i, c in enumerate(r)] for r in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for row in cells:
@@ -85,9 +85,19 @@ def _table(rows: Sequence[tuple[str, ...]], sides: str, full: bool) -> list[str]
     return lines + ([f"... {hidden} more rows: report.text(full=True)"] if hidden else [])
 
 
+def _clipped(cell: str, column: int) -> str:
+    """A cell that leaves room for the others."""
+    most = 34 if column == 0 else 20
+    return cell if len(cell) <= most else f"{cell[: most - 3]}..."
+
+
 def _percent(x: float) -> str:
     return f"{100 * x:.1f} %"
 
 
 def _number(x: float) -> str:
     return "" if math.isnan(x) else f"{x:.3g}"
+
+
+def _ratio(x: float) -> str:
+    return "0" if abs(x) < 5e-4 else _number(x)
