@@ -96,7 +96,7 @@ class Redrawing:
     """
 
     def __init__(self, chosen: Any):
-        self.chosen = jnp.asarray(chosen, jnp.int32)
+        self.chosen: Any = jnp.asarray(chosen, jnp.int32)
         self.sources: list[Source] = []
         self.names: dict[Any, str] = {}
         self._given: list[tuple[Program, Any]] = []

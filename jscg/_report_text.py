@@ -30,7 +30,7 @@ def text_of(report: Any, full: bool) -> str:
 
 
 def _draws(draws: Any, full: bool) -> list[str]:
-    rows = [("draw", "share", "+-", "sampler", "how", "where")]
+    rows: list[tuple[str, ...]] = [("draw", "share", "+-", "sampler", "how", "where")]
     for d in draws:
         size = f"[{', '.join(map(str, d.shape))}]" if d.shape else ""
         share = "?" if math.isnan(d.share) else _percent(d.share)
@@ -41,7 +41,7 @@ def _draws(draws: Any, full: bool) -> list[str]:
 
 
 def _parameters(parameters: Any, full: bool) -> list[str]:
-    rows = [("parameter", "norm", "deviation", "signal/noise", "+-", "")]
+    rows: list[tuple[str, ...]] = [("parameter", "norm", "deviation", "signal/noise", "+-", "")]
     for p in parameters:
         size = f"[{', '.join(map(str, p.shape))}]" if p.shape else ""
         remark = "" if p.distinguishable else "not distinguishable from zero"
@@ -51,7 +51,7 @@ def _parameters(parameters: Any, full: bool) -> list[str]:
 
 
 def _alternatives(alternatives: Any, full: bool) -> list[str]:
-    rows = [("instead", "for", "variance", "+-", "work", "product", "")]
+    rows: list[tuple[str, ...]] = [("instead", "for", "variance", "+-", "work", "product", "")]
     for a in alternatives:
         numbers = (a.variance, 2 * a.standard_error, a.work, a.product)
         change = a.change.removeprefix("jscg.estimators.")
