@@ -52,8 +52,7 @@ def _of_draws(draws: Sequence[DrawShare]) -> list[str]:
     )
     if top.verdict == SCORED:
         return [first]
-    why = "it is differentiated through" if top.verdict == "pathwise" else "it needs no score"
-    return [first, f"No estimator of this draw changes that, for {why}; more samples do."]
+    return [first, "It is not scored: no estimator of it changes that, more samples do."]
 
 
 def _of_signals(signals: Sequence[ParameterSignal], n: int) -> list[str]:

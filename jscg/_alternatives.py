@@ -52,8 +52,8 @@ class Alternative:
 
     @property
     def better(self) -> bool:
-        """Whether the product is below one by more than two standard errors and two percent."""
-        return self.work * (self.variance + 2 * self.standard_error) < 0.98
+        """Whether the product is below one, by two standard errors and a tenth: work is rough."""
+        return self.work * (self.variance + 2 * self.standard_error) < 0.9
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,15 @@ def text_of(report: Any, full: bool) -> str:
         lines += _refused(report.refused, full)
     lines += ["", *textwrap.wrap(report.recommendation, _WIDTH, break_long_words=False)]
     if report.code:
-        lines += ["", f"  {report.code}"]
+        code = textwrap.wrap(
+            report.code,
+            _WIDTH,
+            initial_indent="  ",
+            subsequent_indent="      ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        lines += ["", *code]
     return "\n".join(lines)
 
 
@@ -37,7 +45,7 @@ def _draws(draws: Any, full: bool) -> list[str]:
         error = d.note if d.note and full else "" if d.note else _percent(2 * d.standard_error)
         family = f"{d.family}{size}"
         rows.append((d.name, share, error, family, d.estimated, short(d.where)))
-    return _table(rows, "lrrlll", full)
+    return _table(rows, "lrrlll", full, 24)
 
 
 def _parameters(parameters: Any, full: bool) -> list[str]:
@@ -69,11 +77,13 @@ def _refused(refused: Any, full: bool) -> list[str]:
     return lines
 
 
-def _table(rows: Sequence[tuple[str, ...]], sides: str, full: bool) -> list[str]:
+def _table(rows: Sequence[tuple[str, ...]], sides: str, full: bool, first: int = 34) -> list[str]:
     """Rows under a head, in columns; only the first of many."""
     hidden = 0 if full else max(0, len(rows) - 1 - _ROWS)
     rows = rows[: len(rows) - hidden]
-    cells = [[c if full else _clipped(c, i) for i, c in enumerate(r)] for r in rows]
+    cells = [
+        [c if full else _clipped(c, 20 if i else first) for i, c in enumerate(r)] for r in rows
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for row in cells:
@@ -85,9 +95,8 @@ def _table(rows: Sequence[tuple[str, ...]], sides: str, full: bool) -> list[str]
     return lines + ([f"... {hidden} more rows: report.text(full=True)"] if hidden else [])
 
 
-def _clipped(cell: str, column: int) -> str:
+def _clipped(cell: str, most: int) -> str:
     """A cell that leaves room for the others."""
-    most = 34 if column == 0 else 20
     return cell if len(cell) <= most else f"{cell[: most - 3]}..."
 
 
