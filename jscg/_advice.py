@@ -30,7 +30,8 @@ def advice(
             verdict = "worth it, but less so" if lowest.better else "not worth it"
             sentences.append(f"{_effect(lowest)}: {verdict}.")
     if best is not None:
-        sentences.append(f"{_effect(best)}: worth it.")
+        rest = ", if the work that it saves goes into more samples" if best.variance > 1 else ""
+        sentences.append(f"{_effect(best)}: worth it{rest}.")
         return " ".join(sentences), asked.code(best.code)
     if alternatives:
         sentences.append(
@@ -45,10 +46,10 @@ def _of_draws(draws: Sequence[DrawShare]) -> list[str]:
     if not measured:
         return []
     top = measured[0]
-    share, error = 100 * top.share, 200 * top.standard_error
+    share, error = 100 * min(top.share, 1.0), 200 * top.standard_error
     first = (
-        f"{share:.0f} % of the variance (+- {error:.0f}) comes from {top.name!r} "
-        f"({short(top.where)})."
+        f"{share:.0f} % of the variance (+- {error:.0f}) would vanish if {top.name!r} "
+        f"({short(top.where)}) were averaged out."
     )
     if top.verdict == SCORED:
         return [first]

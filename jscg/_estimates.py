@@ -180,11 +180,11 @@ def _tally(found: list[jax.Array], centre: list[jax.Array]):
 
 
 @jax.jit
-def half_squares(one: list[jax.Array], other: list[jax.Array]) -> jax.Array:
-    """Half the squared distance of two gradients, for each leaf and estimate."""
+def squares_of(one: list[jax.Array], other: list[jax.Array]) -> jax.Array:
+    """The squared distance of two gradients, or of all from one, for each leaf and estimate."""
     pairs = zip(one, other, strict=True)
-    off = [(a - b).astype(jnp.promote_types(a.dtype, jnp.float32)) for a, b in pairs]
-    return jnp.stack([0.5 * jnp.sum(o.reshape(len(o), -1) ** 2, 1) for o in off])
+    off = [a.astype(jnp.promote_types(a.dtype, jnp.float32)) - b for a, b in pairs]
+    return jnp.stack([jnp.sum(o.reshape(len(o), -1) ** 2, 1) for o in off])
 
 
 @dataclasses.dataclass(eq=False)

@@ -15,11 +15,11 @@ from ._advice import advice
 from ._alternatives import Alternative, Asked, Choice, Refusal, Trials, candidates
 from ._api import Estimators, options_of
 from ._errors import ArgumentError, ArgumentTypeError
-from ._estimates import Arguments, Chunks, Gradient, Tally, centre_of, half_squares, once
+from ._estimates import Arguments, Chunks, Gradient, Tally, centre_of, once
 from ._progress import Progress
 from ._redraw import Redrawing
 from ._report_text import text_of
-from ._shares import DrawShare, share_of
+from ._shares import DrawShare, Redrawn, share_of
 from ._signal import ParameterSignal, paths_of, signals
 from ._trace import trace, traces_of
 from .estimators import Estimator
@@ -165,14 +165,14 @@ def variance_report(
         plan, redrawing = found
         chunks = Chunks(arguments, num_estimates, one)
         with Progress(progress) as bar:
-            base, halves = _shared_out(chunks, gradient, one.numbers, redrawing, bar)
+            base, redrawn = _shared_out(chunks, gradient, one.numbers, redrawing, bar)
             tried = candidates(present, plan, redrawing, alternatives)
             measured: list[Alternative | Refusal] = []
             if tried and base.variance:
                 trials = Trials(asked, present, arguments, chunks, base, bar)
                 measured = trials(tried)
         draws = tuple(
-            share_of(source, redrawing, plan, base, halves.get(number))
+            share_of(source, redrawing, plan, base, redrawn.get(number))
             for number, source in enumerate(redrawing.sources, 1)
         )
         draws = tuple(sorted(draws, key=lambda d: -np.nan_to_num(d.share)))
@@ -197,22 +197,22 @@ def variance_report(
 
 def _shared_out(
     chunks: Chunks, gradient: Gradient, numbers_held: int, redrawing: Redrawing, progress: Progress
-):
-    """The estimates, and for every draw half the squared distances from those with it anew."""
+) -> tuple[Tally, dict[int, Redrawn]]:
+    """The estimates, and by its number those with a source of randomness drawn anew."""
     numbers = [i for i, source in enumerate(redrawing.sources, 1) if not source.why_not]
     progress.expect(chunks.rounds * (1 + len(numbers)))
     run = chunks.compiled(gradient, numbers_held)
     first = run(0)
     base = Tally(centre_of(first))
-    halves: dict[int, list[np.ndarray]] = {number: [] for number in numbers}
+    redrawn = {number: Redrawn() for number in numbers}
     for i in range(chunks.rounds):
         found = run(i) if i else first
         base.add(found)
         progress.step()
-        for number in numbers:
-            halves[number].append(np.asarray(half_squares(found, run(i, number)), np.float64))
+        for number, kept in redrawn.items():
+            kept.add(found, run(i, number), base.centre)
             progress.step()
-    return base, {number: np.concatenate(parts, 1) for number, parts in halves.items()}
+    return base, redrawn
 
 
 def _count(num_estimates: Any) -> int:

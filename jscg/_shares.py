@@ -5,7 +5,9 @@ alone is drawn anew,
 
     E[ Var(g | all other draws) ] / Var(g) = 1/2 E[ |g - g'|^2 ] / Var(g)
 
-is the part of the variance that would vanish if that draw were averaged out exactly.
+is the part of the variance that would vanish if that draw were averaged out exactly.  As g' has the
+law of g, its distances from the mean are used for Var(g), too: so the error of a share near one is
+small, however heavy the tails.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ._estimates import Tally, ratio
+from ._estimates import Tally, ratio, squares_of
 from ._graph import draw_info
 from ._nodes import FREE, PATHWISE, SCORED
 from ._plan import Plan
@@ -59,8 +61,39 @@ class DrawShare:
     note: str = ""
 
 
+class Redrawn:
+    """What is kept of the estimates with one source of randomness drawn anew.
+
+    Attributes:
+      halves: of chunks, half the squared distances from the same estimate without, by leaf.
+      squares: of chunks, squared distances from the centre.
+    """
+
+    def __init__(self):
+        self.halves: list[np.ndarray] = []
+        self.squares: list[np.ndarray] = []
+
+    def add(self, found: list[Any], anew: list[Any], centre: list[Any]) -> None:
+        """Takes in a chunk."""
+        self.halves.append(0.5 * np.asarray(squares_of(found, anew), np.float64))
+        self.squares.append(np.asarray(squares_of(anew, centre), np.float64))
+
+    def shares(self, base: Tally) -> tuple[float, float, list[float]]:
+        """The share, its standard error, and the share of every leaf."""
+        halves, squares = np.concatenate(self.halves, 1), np.concatenate(self.squares, 1)
+        distances = (squares + base.squares) / 2
+        # About the mean, not the centre, and with n - 1.
+        variances = base.variances + np.mean(distances, 1) - np.mean(base.squares, 1)
+        each = zip(np.mean(halves, 1), variances, base.variances, strict=True)
+        leaves = [float(h / v) if exact else math.nan for h, v, exact in each]
+        if not base.variance:
+            return 0.0, 0.0, leaves
+        summed = np.sum(halves, 0), np.sum(distances, 0)
+        return *ratio(float(np.mean(summed[0])), float(np.sum(variances)), *summed), leaves
+
+
 def share_of(
-    source: Source, redrawing: Redrawing, plan: Plan, base: Tally, halves: np.ndarray | None
+    source: Source, redrawing: Redrawing, plan: Plan, base: Tally, redrawn: Redrawn | None
 ) -> DrawShare:
     """The row of one source of randomness.
 
@@ -69,23 +102,13 @@ def share_of(
       redrawing: that it is one of.
       plan: of the program.
       base: the estimates.
-      halves: half the squared distance of each from the same with the source drawn anew, for each
-        leaf; None where that was not measured.
+      redrawn: those with the source drawn anew; None where that was not done.
     """
-    if halves is None:
+    if redrawn is None:
         nothing = 0.0 if source.constant else math.nan
         share, error, leaves = nothing, nothing, [nothing] * len(base.variances)
     else:
-        share, error = ratio(
-            float(np.mean(np.sum(halves, 0))),
-            base.variance,
-            np.sum(halves, 0),
-            np.sum(base.squares, 0),
-        )
-        each = zip(np.mean(halves, 1), base.variances, strict=True)
-        leaves = [float(h / v) if v else math.nan for h, v in each]
-        if not base.variance:
-            share = error = 0.0
+        share, error, leaves = redrawn.shares(base)
     first = source.nodes(plan)[0]
     info = draw_info(plan, first)
     return DrawShare(
