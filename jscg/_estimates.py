@@ -26,8 +26,8 @@ from ._work import numbers_held, work
 _AT_ONCE = 256
 _NUMBERS = 2**24  # that all estimates of a chunk hold together
 _ROUNDING = 1e-6
-# To compile a program takes longer than to run it a few times, if it is small.
-_SMALL = 1e9  # scalar operations of all estimates
+# To compile a small program takes longer than to run it; these are options of the CPU's compiler.
+_SMALL = 2e10  # scalar operations of all estimates
 _QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 Gradient = Callable[..., Any]  # args, chosen -> pytree
@@ -103,7 +103,8 @@ class Chunks:
 
     def __init__(self, arguments: Arguments, num_estimates: int, one: Once):
         self.arguments = arguments
-        self.options = _QUICK if num_estimates * one.work < _SMALL else None
+        small = num_estimates * one.work < _SMALL
+        self.options = _QUICK if small and jax.default_backend() == "cpu" else None
         most = min(_at_once(one.numbers), num_estimates)
         self.rounds = -(-num_estimates // most)
         self.size = max(-(-num_estimates // self.rounds), 2)

@@ -110,7 +110,8 @@ def variance_report(
         and in nothing else.
       alternatives: the estimators to try; an empty list tries nothing.  By default all of
         `jscg.estimators` that are unbiased, but for those that are more than a hundred times the
-        work.
+        work.  Most of the time goes into compiling them: name those that interest you in a large
+        program.
       progress: whether to show a progress bar (tqdm); by default if it is installed and the run
         takes more than two seconds.
 
