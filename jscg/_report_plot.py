@@ -33,13 +33,13 @@ def plot(report: Any) -> Any:
         [p.snr for p in known],
         [2 * p.standard_error for p in known],
     )
-    signals.set_title("signal-to-noise ratio of one estimate")
+    signals.set_title("signal-to-noise ratio")
     rows = [a for a in report.alternatives if math.isfinite(a.product)][:_ROWS]
     names = [f"{a.change.removeprefix('jscg.estimators.')} {a.draw}".strip() for a in rows]
     errors = [2 * a.work * a.standard_error for a in rows]
     _bars(others, names, [a.product for a in rows], errors)
     others.axvline(1.0, color="black", linewidth=1)
-    others.set_title("variance x work, relative to the present choice")
+    others.set_title("variance x work (present: 1)")
     return figure
 
 

@@ -597,6 +597,16 @@ def test_several_keys_static_arguments_aux_and_samples():
         assert found["y"] == pytest.approx(1 / (2 - p), abs=0.1)
 
 
+def test_where_nothing_is_drawn_anew_the_gradient_is_what_it_was():
+    p = jnp.array([0.3, 0.6])
+    report = report_of(pair, p, KEY, n=200)
+    keys = random.split(random.split(KEY, 1)[0], 200)
+    gradients = jax.jit(jax.vmap(jscg.grad_expectation(pair), (None, 0)), compiler_options=QUICK)
+    found = np.asarray(gradients(p, keys))
+    assert report.variance == pytest.approx(found.var(0, ddof=1).sum(), rel=1e-4)
+    assert report.parameters[0].deviation == pytest.approx(report.variance**0.5)
+
+
 def test_chunks_do_not_change_what_is_estimated(monkeypatch):
     whole = report_of(interaction, 1.0, KEY, n=200)
     monkeypatch.setattr(_estimates, "_NUMBERS", 100)
