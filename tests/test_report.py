@@ -14,7 +14,7 @@ from jax.nn import sigmoid
 from oracle import BOUND, QUICK
 
 import jscg
-from jscg import _estimates, _signal
+from jscg import _alternatives, _estimates, _signal
 from jscg import estimators as est
 
 KEY = random.key(20150622)
@@ -499,7 +499,9 @@ def pair(p, key):
 def test_what_is_recommended_can_be_pasted_and_is_better():
     p = jnp.array([0.3, 0.6])
     chosen = {"y": PLAIN, "x": PLAIN}
-    report = report_of(pair, p, KEY, n=1000, estimators=chosen, alternatives=[est.LeaveOneOut()])
+    report = report_of(
+        pair, p, KEY, n=1000, estimators=chosen, alternatives=[est.LeaveOneOut(samples=2)]
+    )
     assert {a.draw for a in report.alternatives} == {"x", "y", "all draws", ""}
     (best,) = [a for a in report.alternatives if report.code.endswith(f" {a.code})")]
     assert best.better and "worth it" in report.recommendation
@@ -510,7 +512,9 @@ def test_what_is_recommended_can_be_pasted_and_is_better():
     assert np.var(found, 0).sum() / report.variance == pytest.approx(best.variance, rel=0.25)
 
 
-def test_by_default_all_that_is_unbiased_is_tried():
+def test_by_default_all_that_is_unbiased_is_tried(monkeypatch):
+    # Which, and not what comes of it: to compile them all takes its time.
+    monkeypatch.setattr(_alternatives.Trials, "_run", lambda trials, *_: trials.base)
     report = report_of(failing, 0.3, KEY, n=20, estimators=PLAIN, alternatives=None)
     known = {n for n in est.__all__ if isinstance(getattr(est, n), type)}
     known = {n for n in known if issubclass(getattr(est, n), est.Estimator)}
