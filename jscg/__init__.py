@@ -11,6 +11,7 @@ from ._check import Certificate, check_unbiased
 from ._errors import JscgError
 from ._expectation import expectation
 from ._graph import Graph, graph
+from ._report import VarianceReport, variance_report
 from ._sampler import sampler
 from ._statements import baseline, control_variate, stop_influence
 
@@ -22,6 +23,7 @@ __all__ = [
     "Certificate",
     "Graph",
     "JscgError",
+    "VarianceReport",
     "baseline",
     "bounds",
     "check_unbiased",
@@ -35,4 +37,5 @@ __all__ = [
     "surrogate",
     "upper_bound",
     "value_and_grad_expectation",
+    "variance_report",
 ]

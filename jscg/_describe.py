@@ -14,6 +14,7 @@ from ._plates import boxes_of, say_steps, steps_of
 from ._program import Literal
 from ._relation import NOTHING, Influence
 from ._source import Place, place_of, places_of, telling
+from ._weighing import Weight
 from .picture import Diagram, Edge, Item
 
 _PATHWISE = "the cost is continuous in it"
@@ -134,7 +135,7 @@ def describe(plan: Plan, inputs: list[str | None]):
     keys = {c: (c.program,) if v is None else (c.program, v) for c, v in variables.items()}
     weights = {number[keys[c]]: w for c, w in plan.weights.items()}
     draws = {
-        node: draw_info(plan, node, weights, *_depends(dependencies, node)) for node in plan.nodes
+        node: _draw_info(plan, node, weights, *_depends(dependencies, node)) for node in plan.nodes
     }
     related = [
         _influence_info(node, vertex, i)
@@ -155,15 +156,37 @@ def describe(plan: Plan, inputs: list[str | None]):
     return tuple(draws.values()), tuple(terms), tuple(related), diagram
 
 
-def draw_info(plan: Plan, node: StochasticNode, weights, parameters, stated) -> DrawInfo:
-    """How a draw is estimated, and why.
+def _draw_info(plan: Plan, node: StochasticNode, weights, parameters, stated) -> DrawInfo:
+    return DrawInfo(
+        node.name,
+        family_of(node),
+        shape_of(node),
+        node.where,
+        parameters,
+        node.verdict,
+        ways_of(plan, node, weights),
+        _baseline(plan, node, stated),
+        plan.estimators[node].unbiased,
+    )
+
+
+def family_of(node: StochasticNode) -> str:
+    """The sampler, as the user knows it."""
+    return dict(node.eqn.params["static"]).get("noise", node.family)
+
+
+def shape_of(node: StochasticNode) -> tuple[int, ...]:
+    """Of all that is drawn there, the steps of loops first."""
+    return (*(loop.length for loop in node.loops), *node.shape)
+
+
+def ways_of(plan: Plan, node: StochasticNode, weights: Mapping[int, Weight]):
+    """How a draw is estimated, and why, each with the numbers of the costs for which it is.
 
     Args:
       plan: the plan.
       node: the draw.
       weights: those of the plan, by numbers of costs.
-      parameters: what its parameters depend on.
-      stated: what the baseline depends on that the user has given to it.
     """
     found: dict[tuple[str, str], list[int]] = {}
     for i, weight in weights.items():
@@ -179,18 +202,7 @@ def draw_info(plan: Plan, node: StochasticNode, weights, parameters, stated) -> 
         found["not needed", _FREE] = []
     elif not found:
         found["not needed", "no cost depends on it"] = []
-    lengths = tuple(loop.length for loop in node.loops)
-    return DrawInfo(
-        node.name,
-        dict(node.eqn.params["static"]).get("noise", node.family),
-        (*lengths, *node.shape),
-        node.where,
-        parameters,
-        node.verdict,
-        tuple((*key, tuple(sorted(at))) for key, at in found.items()),
-        _baseline(plan, node, stated),
-        plan.estimators[node].unbiased,
-    )
+    return tuple((*key, tuple(sorted(at))) for key, at in found.items())
 
 
 def _baseline(plan: Plan, node: StochasticNode, stated: tuple[str, ...]) -> str:

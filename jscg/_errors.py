@@ -64,3 +64,10 @@ def refuse(what: str, eqn: Any, why: str, *remedies: str) -> BiasError:
     """
     todo = "\n".join(f"  - {remedy}" for remedy in remedies)
     return BiasError(f"jscg: {what} at {where(eqn)}: {why}\nWhat to do instead:\n{todo}")
+
+
+def missing_extra(what: str, package: str) -> ImportError:
+    """Builds the error for a package that only a report needs."""
+    return ImportError(
+        f"jscg: {what} needs {package}, which is not installed: pip install 'jscg[report]'"
+    )

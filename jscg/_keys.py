@@ -36,7 +36,7 @@ def check_keys(program: Program, nodes: list[StochasticNode], origins: dict[Any,
     if not any(n.verdict == SCORED for n in nodes):
         return
     nodes = [n for n in nodes if n.key is not None]
-    numbers = _Numbers(program)
+    numbers = KeyNumbers(program)
     if not _suspicious(nodes, numbers):
         return
     noise = set(origins.values())
@@ -54,7 +54,8 @@ def check_keys(program: Program, nodes: list[StochasticNode], origins: dict[Any,
             if o is not node and origins.get(o.var, o.var) is not origins.get(node.var, node.var)
         ]
         for other in others:
-            if not (_exclusive(node, other) or _within(program, node, other)):
+            apart = exclusive(node.program, other.program)
+            if not (apart or _within(program, node, other)):
                 raise refuse(
                     node.what,
                     node.eqn,
@@ -68,12 +69,12 @@ def check_keys(program: Program, nodes: list[StochasticNode], origins: dict[Any,
                 )
 
 
-def _suspicious(nodes: list[StochasticNode], numbers: _Numbers) -> bool:
+def _suspicious(nodes: list[StochasticNode], numbers: KeyNumbers) -> bool:
     """Whether a key is used twice at all, by whomever."""
     return len({numbers.of[n.key] for n in nodes}) < len(nodes) or any(n.loops for n in nodes)
 
 
-def _check_steps(node: StochasticNode, numbers: _Numbers) -> None:
+def _check_steps(node: StochasticNode, numbers: KeyNumbers) -> None:
     moving = numbers.moving.get(numbers.of[node.key], frozenset())
     for part in node.program.path:
         if part.loop is not None and part.loop.length > 1 and part not in moving:
@@ -86,9 +87,9 @@ def _check_steps(node: StochasticNode, numbers: _Numbers) -> None:
             )
 
 
-def _exclusive(a: StochasticNode, b: StochasticNode) -> bool:
-    """Whether two draws stand in different branches of one cond, of which one is taken."""
-    for p, q in zip(a.program.path, b.program.path, strict=False):
+def exclusive(a: Program, b: Program) -> bool:
+    """Whether two programs stand in different branches of one cond, of which one is taken."""
+    for p, q in zip(a.path, b.path, strict=False):
         if p is not q:
             return p.parent is q.parent and p.at == q.at and p.holder == "cond"
     return False
@@ -98,13 +99,17 @@ def _within(program: Program, a: StochasticNode, b: StochasticNode) -> bool:
     """Whether one of two draws is what the other, a sampler of the user, is made of."""
 
     def made_of(node, other):
-        value = node.eqn.invars[0]
-        return node.family == "sampler" and other.var in live_variables(program, [value])
+        return node.family == "sampler" and other.var in behind_sampler(program, node.eqn)
 
     return made_of(a, b) or made_of(b, a)
 
 
-class _Numbers:
+def behind_sampler(program: Program, eqn: Any) -> set[Any]:
+    """What the value of a sampler of the user is made of."""
+    return live_variables(program, [eqn.invars[0]])
+
+
+class KeyNumbers:
     """Equal numbers for variables that are made in the same way of the same inputs.
 
     Attributes:

@@ -117,8 +117,8 @@ def next_time(before: Lineage | None, after: Lineage | None, atom: Any) -> Linea
 # How arrays of keys, and what they are made of, are handled without drawing from them.
 _MOVES = set(
     """broadcast_in_dim concatenate copy dynamic_slice dynamic_update_slice expand_dims gather name
-    optimization_barrier random_clone random_unwrap reshape rev select_n slice split squeeze stack
-    transpose unstack""".split()
+    optimization_barrier random_clone random_unwrap redraw reshape rev select_n slice split squeeze
+    stack transpose unstack""".split()
 )
 HANDLING = _MOVES | {"random_seed", "random_wrap", "random_split", "random_fold_in"}
 

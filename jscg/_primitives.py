@@ -2,7 +2,8 @@
 
 `draw` is one call of a `jax.random` sampler, kept whole.  `baseline`, `control_variate`,
 `expectation` and `stop_influence` are identities that carry a statement of the user.  None of these
-survives in a rewritten program.  `relaxed` stands for the relaxed copy of a draw.
+survives in a rewritten program.  `relaxed` stands for the relaxed copy of a draw, `redraw` for a
+key that may be exchanged.
 """
 
 from __future__ import annotations
@@ -181,4 +182,34 @@ _marker(expectation_p, _expectation_jvp)
 batching.primitive_batchers[expectation_p] = lambda args, dims: (
     expectation_p.bind(*args),
     dims[0],
+)
+
+# redraw(key, chosen) ----------------------------------------------------------------------------
+#
+# The key, or another one where `chosen` is `number`: so one compiled program can draw any of its
+# draws anew.
+
+redraw_p = jex_core.Primitive("redraw")
+_ANEW = 0x5C9_8000
+
+
+def _redraw(key, chosen, *, number):
+    fold = lambda k: jax.random.fold_in(k, _ANEW)  # noqa: E731
+    for _ in range(key.ndim - (0 if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else 1)):
+        fold = jax.vmap(fold)
+    return jnp.where(chosen == number, fold(key), key)
+
+
+def _redraw_jvp(primals, tangents, **params):
+    out = redraw_p.bind(*primals, **params)
+    return out, ad.Zero(jax.core.ShapedArray(out.shape, out.dtype).to_tangent_aval())
+
+
+redraw_p.def_impl(_redraw)
+ad.primitive_jvps[redraw_p] = _redraw_jvp
+redraw_p.def_abstract_eval(lambda key, chosen, **_: key)
+mlir.register_lowering(redraw_p, mlir.lower_fun(_redraw, multiple_results=False))
+batching.primitive_batchers[redraw_p] = lambda args, dims, **params: (
+    redraw_p.bind(jnp.moveaxis(args[0], dims[0], 0), args[1], **params),
+    0,
 )

@@ -102,10 +102,20 @@ class Program:
 def insert(program: Program, index: int, eqns: list[Any]) -> None:
     """Puts equations in the place of one that holds no program."""
     program.eqns[index : index + 1] = eqns
-    more = len(eqns) - 1
+    _shift(program, index + 1, len(eqns) - 1)
+
+
+def insert_before(program: Program, index: int, eqn: Any) -> None:
+    """Puts an equation in front of another one."""
+    program.eqns.insert(index, eqn)
+    _shift(program, index, 1)
+
+
+def _shift(program: Program, start: int, more: int) -> None:
+    """Says that the equations from `start` on stand later now."""
 
     def moved(i: int) -> int:
-        return i + more if i > index else i
+        return i + more if i >= start else i
 
     for subs in program.subs.values():
         for sub in subs:

@@ -17,14 +17,14 @@ from ._groups import group_axes
 from ._influence import InfluenceMap
 from ._nodes import StochasticNode
 from ._pairs import Reason, Score
-from ._program import Literal, Program
+from ._program import Program
+from ._work import operations
 from .estimators import Coupled, Estimator, MeasureValued
 
 MOST_DRAWS = 8  # every one is another copy of the program to compile
 MOST_DRAWS_MOVED = 3
 MOST_RUNS = 512
 MOST_WORK = 2**21  # scalar operations of all runs together
-RANDOM_NUMBER = 4  # scalar operations: most runs share it
 SILENT = {"debug_callback", "debug_print"}  # whose effects are left out when run again
 
 
@@ -101,21 +101,8 @@ def _work_behind(
                 continue
             changed = {n for v in eqn.outvars for n in influence[v].keys() & total.keys()}
             for node in changed:
-                total[node] += steps * _operations(eqn)
+                total[node] += steps * operations(eqn)
     return total
-
-
-def _operations(eqn: Any) -> float:
-    results = sum(math.prod(v.aval.shape) for v in eqn.outvars)
-    name = eqn.primitive.name
-    if name == "draw":
-        sizes = [math.prod(v.aval.shape) for v in eqn.invars[1:]]
-        return RANDOM_NUMBER * max([results, *sizes])
-    if name == "dot_general":
-        (contracted, _), _ = eqn.params["dimension_numbers"]
-        return 2 * results * math.prod(eqn.invars[0].aval.shape[a] for a in contracted)
-    read = [math.prod(v.aval.shape) for v in eqn.invars if not isinstance(v, Literal)]
-    return max([results, *read])
 
 
 def _pairs_of(

@@ -18,7 +18,7 @@ from ._comparisons import Comparer
 from ._errors import ArgumentError, ArgumentTypeError
 from ._intercept import explicit_draws
 from ._plan import Plan, Purpose, make_plan
-from ._program import build
+from ._program import Program, build
 from ._rewrite import Rewriter
 from .estimators import Estimator
 
@@ -61,8 +61,31 @@ def traces_of(fun: Callable) -> dict[Any, Traced]:
         return {}
 
 
-def trace(fun: Callable, options: Options, args: tuple, kwargs: dict, traces: dict):
-    """Returns (rewriter, inputs, output tree) for a function at its arguments."""
+Change = Callable[[Program, list[Any]], None]
+
+
+def trace(
+    fun: Callable,
+    options: Options,
+    args: tuple,
+    kwargs: dict,
+    traces: dict,
+    change: Change | None = None,
+):
+    """Traces a function at its arguments, or looks up what was made of it before.
+
+    Args:
+      fun: the function.
+      options: what is wanted of it.
+      args: its arguments.
+      kwargs: those with names.
+      traces: of the function, so far.
+      change: what is done to its program, given that and the variables of its keys, before it is
+        planned.  Nothing of it is kept then.
+
+    Returns:
+      The rewriter, the inputs of its program, and the tree of its output.
+    """
     leaves, tree = jax.tree.flatten((args, kwargs))
     owners = owners_of(args, kwargs)
     dynamic, for_gradient, keys = roles(options, args, leaves, owners)
@@ -81,7 +104,7 @@ def trace(fun: Callable, options: Options, args: tuple, kwargs: dict, traces: di
         known = traces[key] = Traced(
             fun, options, tree, leaves, owners, dynamic, for_gradient, keys
         )
-    return known(fun, [leaf for leaf, d in zip(leaves, dynamic, strict=True) if d])
+    return known(fun, [leaf for leaf, d in zip(leaves, dynamic, strict=True) if d], change)
 
 
 class Traced:
@@ -156,20 +179,23 @@ class Traced:
         check_cost(cost)
         return cost, aux
 
-    def __call__(self, fun: Callable, values: list[Any]):
+    def __call__(self, fun: Callable, values: list[Any], change: Change | None = None):
         with explicit_draws():
             closed, shapes = jax.make_jaxpr(self.flat, return_shape=True)(*values)
         jaxpr = getattr(closed, "jaxpr", closed)
-        found = self.plans.get(id(jaxpr.eqns))
+        found = self.plans.get(id(jaxpr.eqns)) if change is None else None
         if found is None:
             program = build(closed)
+            if change is not None:
+                inputs = program.invars[len(jaxpr.constvars) :]
+                change(program, [inputs[self.places.index(i)] for i in self.keys])
             closure = [False] * len(jaxpr.constvars)
             active, options = closure + self.active, self.options
             plan = make_plan(program, active, options.choices, options.purpose)
             warn_if_nothing_is_drawn(plan)
             rewriter = Rewriter(plan, Comparer)
             held = [v for part in program.walk() for v in part.consts.values()]
-            if not any(isinstance(v, jax.core.Tracer) for v in held):
+            if change is None and not any(isinstance(v, jax.core.Tracer) for v in held):
                 self.plans[id(jaxpr.eqns)] = (jaxpr, rewriter)
                 if len(self.plans) > _KEPT_PLANS:
                     self.plans.popitem(last=False)
