@@ -45,8 +45,8 @@ def surrogate(
       key_argnums: which arguments are keys, for `num_samples` with legacy uint32 keys.
 
     Returns:
-      A function with the arguments of `fun`.  Its value is an unbiased estimate of E[fun]: costs
-      that are enumerated enter with their expectation, all others with their sample.
+      A function with the arguments of `fun`.  Its value is an unbiased estimate of E[fun], where
+      costs that are enumerated enter with their expectation, and all others with their sample.
 
     Raises:
       JscgError: where the gradient would be biased, or an argument makes no sense.
@@ -135,12 +135,16 @@ def grad_expectation(
     element by element and step by step.
 
     Args:
-      fun: see `surrogate`.
-      argnums: see `surrogate`.
-      has_aux: see `surrogate`.
-      num_samples: see `surrogate`.
-      estimators: see `surrogate`.
-      key_argnums: see `surrogate`.
+      fun: a pure function that draws with `jax.random` and returns a float scalar, or a pair of
+        that and auxiliary data.  The key is one of its arguments.
+      argnums: the positional argument or arguments to differentiate with respect to.  Draws whose
+        parameters do not depend on them differentiably are not scored.
+      has_aux: whether `fun` returns a pair (cost, auxiliary data).
+      num_samples: how many samples to average; above one, each is the others' baseline.
+        Auxiliary data then gets a leading axis of this size.
+      estimators: one estimator for all draws, or a mapping from names of draws (or of samplers)
+        to estimators; `estimators.Auto()` for all others.
+      key_argnums: which arguments are keys, for `num_samples` with legacy uint32 keys.
 
     Returns:
       A function with the arguments of `fun` that returns the gradient with respect to `argnums`,

@@ -31,14 +31,18 @@ def upper_bound(
     num_samples: int = 1,
     key_argnums: int | Sequence[int] | None = None,
 ) -> Callable[..., Callable[..., jax.Array]]:
-    """Creates a function that bounds E[fun] from above, for majorisation-minimisation (EM).
+    r"""Creates a function that bounds E[fun] from above, for majorisation-minimisation (EM).
 
-    At samples x drawn with the old parameters, with the importance weights log p(x; new) -
-    log p(x; old) of the draws that influence each cost c,
+    At samples x drawn with the old parameters θ',
 
-    .. math:: M(new) = sum_c c (1 + sum_{w < c} log p(x_w; new) - log p(x_w; old)).
+    .. math::
+       M(\theta) = \sum_c c \left( 1 + \sum_{w \prec c} \log p(x_w; \theta)
+       - \log p(x_w; \theta') \right),
 
-    E[M] is an upper bound of E[fun] at the new parameters, because r >= 1 + log r and costs are
+    where the inner sum is over the draws w that influence the cost c, and is the log of their
+    importance weight.
+
+    E[M] is an upper bound of E[fun] at the new parameters, because r ≥ 1 + log r and costs are
     negative, and it touches E[fun] at the old ones in value and slope (Schulman's thesis, section
     5.9, eq. 41).  A number that is added to a cost is a part of it.  Minimising M never makes
     E[fun] worse, up to the error of the samples: for a reward it is maximum likelihood, weighted

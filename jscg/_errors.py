@@ -10,7 +10,23 @@ from ._source import where
 
 
 class JscgError(Exception):
-    """Base class of every error that jscg raises on purpose."""
+    """Base class of every error that jscg raises on purpose.
+
+    Its message names the draw or the argument, the line in your code, and what to do instead.  An
+    argument that makes no sense is a `ValueError` or a `TypeError`, too, and what would be biased
+    a `NotImplementedError`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jscg
+      >>> def jumps(mean, key):
+      ...     noise = jax.random.normal(key)
+      ...     return jnp.floor(mean + noise) + noise
+      >>> try:
+      ...     jscg.grad_expectation(jumps)(0.3, jax.random.key(0))
+      ... except jscg.JscgError as error:
+      ...     print(str(error)[:30])
+      jscg: the draw 'noise' (normal
+    """
 
 
 class BiasError(JscgError, NotImplementedError):

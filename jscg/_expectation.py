@@ -42,8 +42,8 @@ def expectation(
       key_argnums: which positional arguments are the keys; all typed keys if not given.
 
     Returns:
-      A function with the arguments of `fun` that returns the mean: what `fun` returns, with the
-      same shapes.  Outside of jscg it is that mean and nothing else.
+      A function with the arguments of `fun` that returns the mean of what `fun` returns, with
+      the same shapes.  Outside of jscg it is that mean and nothing else.
 
     Raises:
       JscgError: at once, or when the function is called, where an argument makes no sense; when

@@ -45,7 +45,7 @@ def sampler(
       A decorator of `fun(key, *args, **kwargs) -> x`, with `x` one array.
 
     Raises:
-      ArgumentError: when jscg traces a call of the decorated function and the shapes of `x` and
+      JscgError: when jscg traces a call of the decorated function and the shapes of `x` and
         of its log-prob do not agree; at once, when a sampler with a support is to be
         reparameterised.
 

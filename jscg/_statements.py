@@ -22,14 +22,14 @@ def baseline(x: jax.Array, b: Any) -> jax.Array:
     optimiser step trains the model and its baselines.
 
     Args:
-      x: a drawn value, of shape (*batch, *unit), as the sampler returned it.
-      b: float, of shape (*batch,) or any other leading part of the shape of x.
+      x: a drawn value, of shape `(*batch, *unit)`, as the sampler returned it.
+      b: float, of shape `(*batch,)` or any other leading part of the shape of x.
 
     Returns:
       x.
 
     Raises:
-      BaselineError: (when the gradient is taken) if the draw influences b, or x is no draw.
+      JscgError: when the gradient is taken, if the draw influences b, or x is no draw.
 
     Example:
       >>> import jax, jax.numpy as jnp, jscg
@@ -54,24 +54,25 @@ def control_variate(
     num_classes: int | None = None,
     temperature: float = 0.5,
 ) -> jax.Array:
-    """Declares c as a control variate for the draw that produced x, and returns x.
+    r"""Declares c as a control variate for the draw that produced x, and returns x.
 
-    .. math:: (Q - c(r')) d log p(x) + d c(r) - d c(r')
+    .. math::
+       (Q - c(r')) \nabla_\theta \log p(x; \theta) + \nabla_\theta c(r) - \nabla_\theta c(r')
 
-    takes the place of the score Q d log p(x) of a Bernoulli or categorical draw with cost-to-go Q:
-    RELAX (Grathwohl et al. 2018, equation 7; with the cost itself as c, it is REBAR).  r is a
-    relaxed sample as a function of noise, r' the same number as a function of noise drawn given
-    x.  What c depends on, among the arguments in `argnums`, gets as its gradient that of the
-    square of the estimate, summed over the derivatives in the logits of all elements: one
-    optimiser step trains the model and its control variate.  Stop the gradient of what is not to
-    be trained.  A draw with a control variate has no other baseline.
+    takes the place of the score, Q times the gradient of log p(x), of a Bernoulli or categorical
+    draw with cost-to-go Q: RELAX (Grathwohl et al. 2018, equation 7; with the cost itself as c, it
+    is REBAR).  r is a relaxed sample as a function of noise, r' the same number as a function of
+    noise drawn given x.  What c depends on, among the arguments in `argnums`, gets as its gradient
+    that of the square of the estimate, summed over the derivatives in the logits of all elements:
+    one optimiser step trains the model and its control variate.  Stop the gradient of what is not
+    to be trained.  A draw with a control variate has no other baseline.
 
     Args:
-      x: a drawn value, of shape (*batch, *unit), as the sampler returned it.
+      x: a drawn value, of shape `(*batch, *unit)`, as the sampler returned it.
       c: a function of the relaxed sample: floats in (0, 1) of the shape of x in the place of truth
         values, or weights of classes, of the shape of x and a last axis.  Returns floats of shape
-        (*batch,), or of any other leading part of the shape of x, each of them computed of its own
-        elements of x.  It must be continuous; that is checked.
+        `(*batch,)`, or of any other leading part of the shape of x, each of them computed of its
+        own elements of x.  It must be continuous; that is checked.
       num_classes: of a categorical draw; None for a Bernoulli draw.
       temperature: of the relaxed sample.
 
@@ -79,7 +80,7 @@ def control_variate(
       x.
 
     Raises:
-      BaselineError: (when the gradient is taken) if x is no draw of so many outcomes, or c
+      JscgError: when the gradient is taken, if x is no draw of so many outcomes, or c
         depends on it in another way.
 
     Example:

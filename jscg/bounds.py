@@ -2,7 +2,7 @@
 
 With a latent z of shape (K, ...) drawn from q, and its log weights log p(x, z) - log q(z | x) of
 shape (K, ...), the importance-weighted bound of log p(x) is `log_mean_exp` of the log weights.
-Each line below is all that a gradient estimator of the bound takes:
+Each line below is all that a gradient estimator of the bound takes::
 
     bound = log_mean_exp(log_weight(q, z))                     # IWAE, or a score for discrete z
     z = jscg.baseline(z, vimco(log_weight(q, z)))              # VIMCO: before the line above
@@ -30,9 +30,10 @@ __all__ = ["dreg", "log_mean_exp", "sticking_the_landing", "vimco"]
 
 
 def log_mean_exp(log_weights: jax.Array, axis: int = 0) -> jax.Array:
-    """The importance-weighted bound of K particles, log(mean of their weights).
+    r"""The importance-weighted bound of K particles, log(mean of their weights).
 
-    .. math:: L_K = log (1/K) sum_k w_k
+    .. math::
+       L_K = \log \frac{1}{K} \sum_k w_k
 
     Its expectation is at most log p(x), and does not fall with K (Burda et al. 2016, equation 8
     and theorem 1); with K = 1 it is the evidence lower bound.
@@ -58,9 +59,11 @@ def log_mean_exp(log_weights: jax.Array, axis: int = 0) -> jax.Array:
 
 
 def vimco(log_weights: jax.Array, axis: int = 0) -> jax.Array:
-    """Baselines for the draws of K particles: the bound without what is known of each of them.
+    r"""Baselines for the draws of K particles: the bound without what is known of each of them.
 
-    .. math:: b_k = log (1/K) (sum_{j != k} w_j + exp mean_{j != k} log w_j)
+    .. math::
+       b_k = \log \frac{1}{K} \left( \sum_{j \ne k} w_j
+       + \exp \left( \frac{1}{K - 1} \sum_{j \ne k} \log w_j \right) \right)
 
     (Mnih and Rezende 2016, equations 7 to 10).  Hand them to `jscg.baseline`, with the sign and
     the scale that the bound has in the cost of one example: `-vimco(...)` where its negative is
@@ -152,9 +155,11 @@ def sticking_the_landing(log_weight: Callable[[Any, Any], jax.Array], q: Any, z:
 
 
 def dreg(log_weight: Callable[[Any, Any], jax.Array], q: Any, z: Any, axis: int = 0) -> jax.Array:
-    """Log weights from which `log_mean_exp` has the doubly reparameterised gradient.
+    r"""Log weights from which `log_mean_exp` has the doubly reparameterised gradient.
 
-    .. math:: dL/dq = sum_k W_k^2 (dlog w_k/dz_k) (dz_k/dq),    W_k = w_k / sum_j w_j
+    .. math::
+       \nabla_q L_K = \sum_k W_k^2 \frac{\partial \log w_k}{\partial z_k} \nabla_q z_k,
+       \qquad W_k = \frac{w_k}{\sum_j w_j}
 
     for the parameters q of the law of z (Tucker et al. 2019, equation 8), and the usual gradient,
     weighted with W_k, for everything else.  Unlike that of the bound itself, its signal-to-noise

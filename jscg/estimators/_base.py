@@ -57,15 +57,21 @@ class Relaxed(NamedTuple):
 
 
 class Evaluations(NamedTuple):
-    """Values of a draw at which the rest of the program is run, all with the same keys.
+    r"""Values of a draw at which the rest of the program is run, all with the same keys.
 
     With F(x) the cost-to-go of an element of the draw at the value x, the gradient gets
 
-    .. math:: sum_m d/dtheta log p(outcome_m; theta) sum_r coefficient_rm F(value_r)
+    .. math::
+       \sum_m \nabla_\theta \log p(o_m; \theta) \sum_r a_{rm} F(v_r)
 
-    At relaxed values the cost has a derivative G in the weights of the outcomes, too.  Then
-    `<G(value_r), tilt_rm>` is added to each coefficient_rm F(value_r), and
-    `sum_r <G(value_r), d/dtheta path_r>` to the gradient.
+    for the values v, the outcomes o and the coefficients a.  At relaxed values the cost has a
+    derivative G in the weights of the outcomes, too.  Then, with tilts t and paths q, the gradient
+    is
+
+    .. math::
+       \sum_m \nabla_\theta \log p(o_m; \theta)
+       \sum_r (a_{rm} F(v_r) + \langle G(v_r), t_{rm} \rangle)
+       + \sum_r \langle G(v_r), \nabla_\theta q_r \rangle.
 
     Attributes:
       values: arrays as the draw has drawn one; None for its own sample, which costs no run; or
@@ -88,7 +94,19 @@ class Evaluations(NamedTuple):
 def difference(
     at: jax.Array, instead_of: jax.Array | None, scores: list[tuple[jax.Array, jax.Array]]
 ) -> Evaluations:
-    """`(F(at) - F(instead_of)) * sum(coefficient * d log p(outcome))`."""
+    r"""Compares the cost-to-go F at two values: the common case of `Evaluations`.
+
+    .. math::
+       (F(x') - F(x)) \sum_m a_m \nabla_\theta \log p(o_m; \theta)
+
+    Args:
+      at: the value x', as the draw has drawn one.
+      instead_of: the value x; None for the draw's own sample, which costs no run.
+      scores: pairs of a coefficient a, an array of the draw's shape, and an outcome o.
+
+    Returns:
+      What `Estimator.compare` is to return.
+    """
     weights = [c for c, _ in scores]
     opposite = [-c for c in weights]
     return Evaluations([at, instead_of], [x for _, x in scores], [weights, opposite])
@@ -100,16 +118,35 @@ class Estimator:
 
     An estimator of a draw says for which of the costs that the draw influences it is replaced by
     its exact expectation over the draw, and with which baseline the others are scored, or at
-    which other values of the draw the program is run again.
+    which other values of the draw the program is run again.  To write one, subclass this as a
+    frozen dataclass and override what differs.
 
     Attributes:
       compares: whether the rest of the program is run again at other values of the draw.
-      moves: which elements of a draw differ in such a run, of those that reach the same costs: all
-        of them; one that is picked at random, with a chance in proportion to its largest
-        coefficient; or each of them, in a run of its own.
-      relaxes: whether a draw of few outcomes is run at weights of these: whenever the program is
-        run; in further runs, in which the cost must be smooth, and draws below it of the same
-        kind of estimator are relaxed, too; or in further runs at outcomes, for the slope there.
+      moves: which elements of a draw differ in such a run, of those that reach the same costs.
+        `"all"` of them; `"one"` that is picked at random, with a chance in proportion to its
+        largest coefficient; or `"each"` of them, in a run of its own.
+      relaxes: whether a draw of few outcomes is run at weights of these.  `""`, it is not;
+        `"program"`, whenever the program is run; `"runs"`, in further runs, in which the cost must
+        be smooth, and draws below it of the same kind of estimator are relaxed, too; `"points"`,
+        in further runs at outcomes, for the slope there.
+
+    Example:
+      >>> import dataclasses, jax, jscg
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Neighbour(jscg.estimators.Estimator):  # of Bernoulli draws: the other outcome
+      ...     compares = True
+      ...     moves = "each"
+      ...
+      ...     def compare(self, draw):
+      ...         other = ~draw.value
+      ...         p = jax.numpy.exp(draw.log_prob(other))
+      ...         weight = p * (1 - p)
+      ...         scores = [(weight, other), (-weight, draw.value)]
+      ...         return jscg.estimators.difference(other, None, scores)
+      >>> cost = lambda p, key: 3.0 * jax.random.bernoulli(key, p)
+      >>> float(jscg.grad_expectation(cost, estimators=Neighbour())(0.25, jax.random.key(0)))
+      3.0
     """
 
     compares: ClassVar[bool] = False
@@ -153,7 +190,7 @@ class Estimator:
 
     @property
     def outcomes(self) -> int:
-        """The most joint outcomes for which a cost is recomputed; 0: never."""
+        """The most joint outcomes for which a cost is recomputed, or zero for never."""
         return 0
 
     @property

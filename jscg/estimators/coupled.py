@@ -11,10 +11,11 @@ from ._checks import why_not_rerun
 
 @dataclasses.dataclass(frozen=True)
 class Coupled(Estimator):
-    """Runs the program once more with one element of the draw moved to another outcome.
+    r"""Runs the program once more with one element of the draw moved to another outcome.
 
     .. math::
-       d/dtheta E[c(x)] = E[ w(x, x') (c(x') - c(x)) d/dtheta (log p(x'; theta) - log p(x; theta)) ]
+       \nabla_\theta E[c(x)] = E[w(x, x') (c(x') - c(x))
+       \nabla_\theta (\log p(x'; \theta) - \log p(x; \theta))]
 
     with a neighbouring outcome x' and the weight w with which this holds for every c: the other
     outcome of a Bernoulli draw with w = p (1 - p), one success more or less of a binomial one,

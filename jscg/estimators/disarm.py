@@ -27,12 +27,13 @@ class _Antithetic(Estimator):
 
 @dataclasses.dataclass(frozen=True)
 class ARM(_Antithetic):
-    """Augment, reinforce, merge: one more run, at the antithetic sample of all elements.
+    r"""Augment, reinforce, merge: one more run, at the antithetic sample of all elements.
 
-    .. math:: d/dl E[c(x)] = E[ (c(1[u > sigmoid(-l)]) - c(1[u < sigmoid(l)])) (u - 1/2) ]
+    .. math::
+       \nabla_l E[c(x)] = E[(c(1[u > \sigma(-l)]) - c(1[u < \sigma(l)])) (u - 1/2)]
 
-    for logits l and uniform u (Yin and Zhou 2019).  DisARM is the same with u integrated out given
-    the two samples, and never worse; ARM is here to compare with.
+    for logits l and uniform u, with σ the logistic function (Yin and Zhou 2019).  DisARM is the
+    same with u integrated out given the two samples, and never worse; ARM is here to compare with.
 
     Cost: two runs without derivatives besides the one with.  First derivatives only.
 
@@ -54,13 +55,15 @@ class ARM(_Antithetic):
 
 @dataclasses.dataclass(frozen=True)
 class DisARM(_Antithetic):
-    """One more run, at the antithetic sample of all elements of a Bernoulli draw.
+    r"""One more run, at the antithetic sample of all elements of a Bernoulli draw.
 
     .. math::
-       d/dl E[c(x)] = E[ 1/2 (c(x) - c(x')) (-1)^x' 1[x != x'] sigmoid(abs(l)) ]
+       \nabla_l E[c(x)] = E\left[
+       \frac{1}{2} (c(x) - c(x')) (-1)^{x'} 1[x \ne x'] \sigma(|l|) \right]
 
-    for logits l, with x = 1[u < p] and x' = 1[1 - u < p] (Dong, Mnih and Tucker 2020, eq. 6; Yin
-    et al. 2020).  Elements along an axis that reach no common cost have differences of their own.
+    for logits l and σ the logistic function, with x = 1[u < p] and x' = 1[1 - u < p] (Dong, Mnih
+    and Tucker 2020, eq. 6; Yin et al. 2020).  Elements along an axis that reach no common cost have
+    differences of their own.
 
     Cost: two runs without derivatives besides the one with.  First derivatives only.
 
@@ -82,13 +85,14 @@ class DisARM(_Antithetic):
 
 @dataclasses.dataclass(frozen=True)
 class ARMS(_Antithetic):
-    """Several antithetic samples, leave-one-out among them, corrected for how they correlate.
+    r"""Several antithetic samples, leave-one-out among them, corrected for how they correlate.
 
     .. math::
-       d/dl E[c(x)] = E[ 1/(n-1) sum_i (c(x_i) - mean_j c(x_j)) (x_i - p) / (1 - rho) ]
+       \nabla_l E[c(x)] = E\left[ \frac{1}{n - 1} \sum_i
+       \left( c(x_i) - \frac{1}{n} \sum_j c(x_j) \right) \frac{x_i - p}{1 - \rho} \right]
 
-    with uniform numbers u_i = (1 - d_i)^(n-1), d from a flat Dirichlet law, and rho the correlation
-    of two samples (Dimitriev and Zhou 2021).  With two samples it is DisARM.
+    with x_i = 1[u_i < p], uniform numbers u_i = (1 - d_i)^(n - 1), d from a flat Dirichlet law, and
+    ρ the correlation of two samples (Dimitriev and Zhou 2021).  With two samples it is DisARM.
 
     Cost: `samples` runs without derivatives besides the one with.  First derivatives only.
 

@@ -14,13 +14,17 @@ from ._concrete import why_not_relaxed
 
 @dataclasses.dataclass(frozen=True)
 class DoubleControlVariates(Estimator):
-    """Compares each of several samples with what the others' slopes predict for it.
+    r"""Compares each of several samples with what the others' slopes predict for it.
 
     .. math::
-       1/n sum_i (c(x_i) - c_i(x_i)) d log p(x_i) + 1/n sum_i c'(x_i) d mu,
-       c_i(x) = 1/(n-1) sum_{j != i} c(x_j) + c'(x_j) (x - x_j)
+       \nabla_\theta E[c(x)] = E\left[
+       \frac{1}{n} \sum_i (c(x_i) - c_i(x_i)) \nabla_\theta \log p(x_i; \theta)
+       + \frac{1}{n} \sum_i c'(x_i) \nabla_\theta \mu \right],
 
-    for samples as one-hot codes x, whose mean mu is the vector of probabilities, with c' the
+    .. math::
+       c_i(x) = \frac{1}{n - 1} \sum_{j \ne i} c(x_j) + c'(x_j) (x - x_j)
+
+    for samples as one-hot codes x, whose mean μ is the vector of probabilities, with c' the
     derivative of the cost as a function of these (after Titsias and Shi 2022).  The prediction is
     unbiased whatever c' is: neither jumps nor discrete draws below matter.  Where the program makes
     a float of an element of the draw, e(x), its slope is e(k) in the weight of outcome k.

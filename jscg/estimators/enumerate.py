@@ -10,9 +10,10 @@ from ._base import Estimator
 
 @dataclasses.dataclass(frozen=True)
 class Enumerate(Estimator):
-    """Replaces every cost c(x) of a draw by its exact expectation over the draw.
+    r"""Replaces every cost c(x) of a draw by its exact expectation over the draw.
 
-    .. math:: E[c(x)] = sum_v p(v; theta) c(v),
+    .. math::
+       E[c(x)] = \sum_v p(v; \theta) c(v),
 
     so that the draw adds no variance (Schulman et al. 2015, section 2.1, with the sum carried
     out).  Along axes on which the cost is aligned with the draw all elements are enumerated at

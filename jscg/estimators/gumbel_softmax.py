@@ -41,14 +41,15 @@ class _Relaxed(Estimator):
 
 @dataclasses.dataclass(frozen=True)
 class GumbelSoftmax(_Relaxed):
-    """**Biased.** Runs the program at relaxed samples and differentiates through these.
+    r"""**Biased.** Runs the program at relaxed samples and differentiates through these.
 
-    .. math:: x = softmax((log p + g) / temperature),    g Gumbel noise
+    .. math::
+       x = \operatorname{softmax}((\log p + g) / \tau)
 
-    (Maddison et al. 2017; Jang et al. 2017).  Where the program makes a float of an element of the
-    draw, e(x) by a cast, `jnp.where` or a one-hot code, it gets sum_k x_k e(k).  The value, too,
-    is that at relaxed samples.  The bias falls with the temperature, as the variance rises; what
-    the cost's jumps contribute is lost.
+    with Gumbel noise g at the temperature τ (Maddison et al. 2017; Jang et al. 2017).  Where the
+    program makes a float of an element of the draw, e(x) by a cast, `jnp.where` or a one-hot code,
+    it gets the sum over k of x_k e(k).  The value, too, is that at relaxed samples.  The bias falls
+    with the temperature, as the variance rises; what the cost's jumps contribute is lost.
 
     Cost: that of the plain gradient.  Any order.
 
@@ -74,9 +75,10 @@ class GumbelSoftmax(_Relaxed):
 
 @dataclasses.dataclass(frozen=True)
 class StraightThrough(_Relaxed):
-    """**Biased.** Runs the program at the sample and differentiates as if it were relaxed.
+    r"""**Biased.** Runs the program at the sample and differentiates as if it were relaxed.
 
-    .. math:: d/dtheta c(x) = c'(x) d/dtheta softmax((log p + g) / temperature)
+    .. math::
+       c'(x) \nabla_\theta \operatorname{softmax}((\log p + g) / \tau)
 
     with Gumbel noise g that belongs to the sample x (Jang et al. 2017), averaged over several
     draws of g given x (Rao-Blackwellised: Paulus, Maddison and Krause 2021).  The value is that of

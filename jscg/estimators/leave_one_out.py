@@ -13,9 +13,12 @@ from ._checks import why_not_redrawn
 
 @dataclasses.dataclass(frozen=True)
 class LeaveOneOut(Estimator):
-    """Draws again from one draw only, and runs what comes after with the same keys (RLOO).
+    r"""Draws again from one draw only, and runs what comes after with the same keys (RLOO).
 
-    .. math:: d/dtheta E[c(x)] = E[ 1/n sum_i (c(x_i) - mean_{j != i} c(x_j)) d log p(x_i) ]
+    .. math::
+       \nabla_\theta E[c(x)] = E\left[ \frac{1}{n} \sum_i
+       \left( c(x_i) - \frac{1}{n - 1} \sum_{j \ne i} c(x_j) \right)
+       \nabla_\theta \log p(x_i; \theta) \right]
 
     (Kool et al. 2019).  `num_samples=n` does the same with independent runs of the whole program;
     here what comes before the draw is shared, and what comes after uses the same random numbers.

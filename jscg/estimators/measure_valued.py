@@ -11,14 +11,17 @@ from ._checks import why_not_rerun
 
 @dataclasses.dataclass(frozen=True)
 class MeasureValued(Estimator):
-    """Compares the costs of a draw from the positive and from the negative part of its derivative.
+    r"""Compares the costs of a draw from the positive and from the negative part of its derivative.
 
-    .. math:: d/dtheta E[c(x)] = k(theta) (E[c(x+)] - E[c(x-)]),
+    .. math::
+       \nabla_\theta E[c(x)] = k(\theta) (E[c(x_+)] - E[c(x_-)]),
+       \qquad \nabla_\theta p(x; \theta) = k(\theta) (p_+(x) - p_-(x))
 
-    where dp(x; theta)/dtheta = k (p+ - p-) (Pflug 1989; Mohamed et al. 2020, section 6): 1 and 0
-    for a Bernoulli draw, the sample and the sample plus one for a Poisson draw.  The two are
-    coupled: they use the same keys, and the same random numbers where the laws allow it.  Every
-    element has runs of its own, except along axes on which elements reach no common cost.
+    with draws from two laws, p+ and p-, whose difference is the derivative of p (Pflug 1989;
+    Mohamed et al. 2020, section 6): 1 and 0 for a Bernoulli draw, the sample and the sample plus
+    one for a Poisson draw.  The two are coupled: they use the same keys, and the same random
+    numbers where the laws allow it.  Every element has runs of its own, except along axes on which
+    elements reach no common cost.
 
     Cost: for each of the elements that reach the same cost one run without derivatives, two for a
     Bernoulli draw, one for each class of a categorical one.  First derivatives only.

@@ -10,16 +10,19 @@ from ._base import Estimator
 
 @dataclasses.dataclass(frozen=True)
 class Pathwise(Estimator):
-    """Differentiates through the sample of a reparameterised draw (the "PD" estimator).
+    r"""Differentiates through the sample of a reparameterised draw (the "PD" estimator).
 
-    .. math:: d/dtheta E[f(x)] = E[ f'(x(z, theta)) dx(z, theta)/dtheta ]
+    .. math::
+       \nabla_\theta E[c(x)] = E[c'(x) \nabla_\theta x(z, \theta)],
+       \qquad x = x(z, \theta)
 
     (Schulman et al. 2015, section 2.1; implicit reparameterisation for gamma, beta, dirichlet, t
-    and wald).  Sound where f is continuous.  The default for continuous draws.
+    and wald).  Right where the cost c is continuous in the sample.  The default for continuous
+    draws.
 
     Attributes:
-      allow_jumps: whether a discontinuous f is differentiated all the same, with a bias: what its
-        jumps contribute is lost.  Otherwise jscg scores the draw there, or raises `BiasError`.
+      allow_jumps: whether a discontinuous cost is differentiated all the same, with a bias: what
+        its jumps contribute is lost.  Otherwise jscg scores the draw there, or raises an error.
 
     Example:
       >>> import jax, jax.numpy as jnp, jscg

@@ -14,24 +14,25 @@ from ._concrete import concrete, why_not_relaxed
 
 @dataclasses.dataclass(frozen=True)
 class REBAR(Estimator):
-    """Compares the cost with the cost at a relaxed value that belongs to the same sample.
+    r"""Compares the cost with the cost at a relaxed value that belongs to the same sample.
 
     .. math::
-       (c(x) - eta c(r')) d log p(x) + eta (d c(r) - d c(r'))
+       \nabla_\theta E[c(x)] = E[(c(x) - \eta c(r')) \nabla_\theta \log p(x; \theta)
+       + \eta (\nabla_\theta c(r) - \nabla_\theta c(r'))]
 
-    where r = softmax((log p + g) / temperature) is the relaxed sample as a function of noise g,
+    where `r = softmax((log p + g) / temperature)` is the relaxed sample as a function of noise g,
     and r' the same number as a function of noise drawn given the sample x (Tucker et al. 2017,
-    eq. 10).  The costs of both derivatives are one: c'(r) (dr - dr').  Draws below that are
-    estimated by REBAR, too, are relaxed with it, and the cost must be smooth in relaxed values:
+    equation 10).  As both are the same number, one derivative c'(r) serves both.  Draws below that
+    are estimated by REBAR, too, are relaxed with it, and the cost must be smooth in relaxed values:
     what jumps is refused.  Where the program makes a float of an element of the draw, e(x), it gets
-    sum_k r_k e(k).  For a control variate of your own, one that learns, see
+    the sum over k of r_k e(k).  For a control variate of your own, one that learns, see
     `jscg.control_variate`.
 
     Cost: one more run with its derivative.  First derivatives only.
 
     Attributes:
       temperature: of the relaxed sample, above zero.
-      scale: eta, how much of the control variate is subtracted; 0 is the plain score function.
+      scale: η, how much of the control variate is subtracted; 0 is the plain score function.
 
     Example:
       >>> import jax, jax.numpy as jnp, jscg

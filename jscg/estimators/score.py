@@ -10,24 +10,28 @@ from ._base import Estimator
 
 @dataclasses.dataclass(frozen=True)
 class ScoreFunction(Estimator):
-    """Weights every cost with the score of the draws that influence it (REINFORCE).
+    r"""Weights every cost with the score of the draws that influence it (REINFORCE).
 
-    .. math:: d/dtheta E[c(x)] = E[ c(x) d/dtheta log p(x; theta) + dc/dtheta ]
+    .. math::
+       \nabla_\theta E[c(x)] = E[c(x) \nabla_\theta \log p(x; \theta) + \nabla_\theta c(x)]
 
-    (Schulman et al. 2015, Theorem 1), through the factor exp(log p - stop_gradient(log p)), which
+    (Schulman et al. 2015, Theorem 1), through the factor `exp(log_p - stop_gradient(log_p))`, which
     is right to any order (Foerster et al. 2018).  With `baseline="leave_one_out"` the mean cost
     of the other samples, or of the other elements of the leading axis along which costs and
     draws are aligned, is subtracted (Theorem 2), by the factor
 
-    .. math:: box_k + 1 - mean_{j != k} box_j,    box = exp(log p - stop_gradient(log p)),
+    .. math::
+       b_k + 1 - \frac{1}{n - 1} \sum_{j \ne k} b_j
 
-    which needs no second pass and is unbiased to any order, because E[box_j] = 1.
+    with b that same factor of a sample: this needs no second pass and is unbiased to any order,
+    because the mean of b is 1.
 
-    With `baseline="optimal"` it is the others' mean weighted by their squared scores,
+    With `baseline="optimal"` it is the others' mean weighted by their squared scores s,
 
-    .. math:: b_k = sum_{j != k} c_j s_j^2 / sum_{j != k} s_j^2,
+    .. math::
+       \frac{\sum_{j \ne k} c_j s_j^2}{\sum_{j \ne k} s_j^2},
 
-    an estimate of the scalar E[c s^2] / E[s^2] of least variance from samples that are not k
+    an estimate of the scalar E[c s²] / E[s²] of least variance from samples that are not k
     (Greensmith, Bartlett and Baxter 2004); s is taken in the logits of Bernoulli and categorical
     draws, else in their parameters.  It is unbiased to any order, too.
 

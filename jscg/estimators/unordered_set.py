@@ -15,18 +15,18 @@ from ._checks import why_not_rerun
 
 @dataclasses.dataclass(frozen=True)
 class UnorderedSet(Estimator):
-    """Runs the program at several distinct outcomes of one element, drawn without replacement.
+    r"""Runs the program at several distinct outcomes of one element, drawn without replacement.
 
     .. math::
-       d/dtheta E[c(x)] =
-       E[ sum_{s in S} dp(s) R(S, s) (c(s) - sum_{t in S} p(t) R(S, s, t) c(t)) ],
+       \nabla_\theta E[c(x)] = E\left[ \sum_{s \in S} \nabla_\theta p(s) R(S, s)
+       \left( c(s) - \sum_{t \in S} p(t) R(S, s, t) c(t) \right) \right],
 
     where R(S, s) is the probability of the set given that s came first, over that of the set, and
     R(S, s, t) that given s and t over that given s (Kool et al. 2020, eqs. 8 and 14).  An outcome
     is never run twice, and what cannot be drawn again is accounted for.
 
     Cost: `samples` runs without derivatives for each element that reaches the same costs, and
-    2^samples terms of arithmetic.  First derivatives only.
+    arithmetic of as many terms as that set has subsets.  First derivatives only.
 
     Attributes:
       samples: the size of the set; the whole support, where that is smaller.
