@@ -20,5 +20,7 @@ for argument in "$@"; do
   [ -e "${argument%%::*}" ] && targets=()
 done
 
+# Most of the time goes into compiling programs that run for a moment.
+export XLA_FLAGS=${XLA_FLAGS:---xla_llvm_disable_expensive_passes=true}
 exec "$venv/bin/python" -m pytest -n 2 --doctest-modules --doctest-glob='*.md' \
   ${targets[@]+"${targets[@]}"} "$@"

@@ -61,7 +61,9 @@ autosummary_context = {
 }
 
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(collections|functools|jax|numpy|typing|jscg\._.*)\..*")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(collections|functools|jax|numpy|typing|jscg\._.*|jscg\.picture)\..*")
+]
 # `name` in a docstring is a link where there is such a thing, and code where there is none.
 default_role = "py:obj"
 
