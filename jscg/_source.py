@@ -18,6 +18,7 @@ _SUMMARY = re.compile(r"(?P<file>.+):(?P<line>\d+):(?P<column>\d+) \((?P<functio
 _LIBRARIES = tuple(
     os.path.dirname(os.path.abspath(file)) + os.sep for file in (jax.__file__, __file__)
 )
+_TRACE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_trace.py")
 _CELL = re.compile(r"ipykernel_\d+[/\\]|<ipython-input-")
 
 
@@ -52,6 +53,19 @@ class Place:
     def statement(self) -> ast.stmt | None:
         """The innermost statement that it is in."""
         return _statement(self.file, self.line, _length(self.file))
+
+    @property
+    def row(self) -> tuple[str, str]:
+        """File and line at which its statement begins, and the statement, on one short line."""
+        found = self.statement
+        if found is None:
+            return str(self), ""
+        line = found.lineno
+        # Of a loop or a function only what stands before its body.
+        head = hasattr(found, "body")
+        end = (line, sys.maxsize) if head else (found.end_lineno, found.end_col_offset)
+        whole = Place(self.file, line, found.col_offset, end, self.function)
+        return str(whole), _short(whole.text)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -108,6 +122,8 @@ def places_of(eqn: Any) -> list[Place]:
         return []
     places: list[Place] = []
     for code, at in zip(*eqn.source_info.traceback.raw_frames(), strict=True):
+        if code.co_filename == _TRACE:
+            break  # what is further out has called jscg: it made this equation, or nobody
         users = not code.co_filename.startswith(_LIBRARIES)
         if users:
             first, last, start, stop = _positions(code)[at // 2]
@@ -152,6 +168,10 @@ def telling(many: list[list[Place]]) -> list[Place | None]:
             shared += 1
         return [places[min(shared, len(places) - 1)] if places else None for places in outer]
     return [places[0] if places else None for places in many]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 90 else text[:87] + "..."
 
 
 @functools.lru_cache(maxsize=1024)
