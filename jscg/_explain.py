@@ -173,8 +173,8 @@ def _of_error(error: JscgError) -> Explanation:
     if error.trail is not None:
         paths = _paths_of(error.trail)
     else:
-        row = error.subject and row_of(error.subject.fault)
-        paths = [Path("where it is refused", (Step(*row, refused=True),))] if row else []
+        row = row_of(error.subject.fault) if error.subject is not None else None
+        paths = [Path("where it is refused", (Step(*row, "", True),))] if row is not None else []
     finding = Finding(text, tuple(path for path in paths if path.steps))
     return Explanation(True, (finding,), remedies)
 
@@ -186,12 +186,14 @@ def _paths_of(trail: Trail) -> list[Path]:
         draws = dict.fromkeys([*trail.draw, *fault])
         given = flow.from_argument(trail.draw)
         more = [_path(flow, given, trail.draw)] if given else []
-        return [_from_key(flow, spot, list(draws)) for spot in draws] + more
+        ways = [_to_result(flow, flow.from_key(spot), [spot]) for spot in draws]
+        return [_path(flow, way, list(draws)) for way in ways] + more
     draw, given = trail.draw or _nearest_draw(trail), _to_fault(trail, None)
     if not draw or draw[0] in fault:
-        path = _to_result(flow, given or fault[:1])
+        path = _to_result(flow, given or fault[:1], fault)
         return [_path(flow, path, fault)] if path else []
-    paths = [_path(flow, _to_result(flow, _to_fault(trail, draw) or fault[:1]), fault)]
+    whole = _to_result(flow, _to_fault(trail, draw) or fault[:1], fault)
+    paths = [_path(flow, whole, fault)] if whole else []
     return paths if not given or draw[0] in given else [*paths, _path(flow, given, fault)]
 
 
@@ -204,20 +206,15 @@ def _to_fault(trail: Trail, starts: Sequence[Spot] | None) -> list[Any]:
     return path + flow.way([trail.through], trail.fault)[1:]
 
 
-def _to_result(flow: Flow, path: list[Any]) -> list[Any]:
-    """A path, and on to the result, if it goes there."""
-    return path + flow.influence(path[-1:], [flow.result])[1:]
+def _to_result(flow: Flow, path: list[Any], ends: list[Spot]) -> list[Any]:
+    """A path, and on to the result from its end, or from another spot of the same equation."""
+    onward = flow.influence(path[-1:], [flow.result]) or flow.influence(ends, [flow.result])
+    return path + (onward[1:] if onward[:1] == path[-1:] else onward)
 
 
 def _nearest_draw(trail: Trail) -> list[Spot]:
     """The draw before the place where the program is refused."""
     return _to_fault(trail, list(trail.flow.names))[:1]
-
-
-def _from_key(flow: Flow, spot: Spot, refused: list[Spot]) -> Path:
-    """From the key of a draw by the draw to the result."""
-    key = flow.way(flow.inputs, [flow.keys[spot]], keys=True)
-    return _path(flow, _to_result(flow, [*key, spot]), refused)
 
 
 def _path(flow: Flow, path: list[Any], refused: list[Spot]) -> Path:
@@ -262,9 +259,9 @@ def _to_cost(flow: Flow, spots: list[Spot], cost: CostInfo) -> tuple[Step, ...]:
 
 def _way(draw: DrawInfo) -> str:
     """How a draw is estimated, and why."""
-    lines = []
+    ways = []
     for how, why, costs in draw.estimates:
         many = f" in cost{'s' if len(costs) > 1 else ''} {', '.join(map(str, costs))}"
         baseline = f", {draw.baseline}" if "scored" in how and draw.baseline else ""
-        lines.append(f"{how}{many if costs else ''}{baseline}: {why}")
-    return f"the draw {draw.name!r} ({draw.family}) is " + "; ".join(lines)
+        ways.append(f"{how}{many if costs else ''}{baseline}: {why}")
+    return f"the draw {draw.name!r} ({draw.family}), {'; '.join(ways)}"

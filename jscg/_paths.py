@@ -84,13 +84,10 @@ class Flow:
     Attributes:
       wanted: the spots of these equations; none for one that the program does not hold.
       arguments: the inputs that the gradient is for, with their names.
-      inputs: all inputs.
       active: what depends differentiably on the arguments.
       result: the variable that the program is for; None if it is a number.
       names: what to call the spots where paths begin: draws, and estimates of
         expectations.
-      keys: for the spot of a draw, the variable that holds its key.
-      stopped: the spots of `stop_influence`.
     """
 
     def __init__(
@@ -103,15 +100,18 @@ class Flow:
         names = [None] * (len(program.invars) - len(names)) + list(names)
         told = zip(program.invars, active_inputs, names, strict=True)
         self.arguments = {v: name or "" for v, active, name in told if active}
-        self.inputs = list(program.invars)
+        self._inputs = list(program.invars)
         self.active = active_variables(program, list(active_inputs))
         self.result = None if isinstance(program.outvars[0], Literal) else program.outvars[0]
         self.names: dict[Spot, str] = {}
-        self.keys: dict[Spot, Any] = {}
-        self.stopped: set[Spot] = set()
+        self._keys: dict[Spot, Any] = {}
+        self._stopped: set[Spot] = set()  # of `stop_influence`
         self.wanted: list[list[Spot]] = [[] for _ in wanted]
         self._after: dict[Any, list[Any]] = {}
         self._drawn: dict[Any, list[Spot]] = {}  # by the variable that holds the key
+        # By what decides whether it is computed.
+        self._decided: dict[Any, list[Any]] = {}
+        self._all: list[Spot] = []
         self._later: set[tuple[Any, Any]] = set()  # from one step of a loop to the next
         self._count = 0
         self._add(program, (), name_draws(program), wanted)
@@ -121,7 +121,7 @@ class Flow:
         starts: Iterable[Any],
         ends: Iterable[Any],
         may: Callable[[Any], bool] | None = None,
-        keys: bool = False,
+        more: dict[Any, list[Any]] | None = None,
     ) -> list[Any]:
         """The shortest path, of variables and spots in turn; empty if there is none.
 
@@ -129,7 +129,7 @@ class Flow:
           starts: variables and spots at which it may start.
           ends: variables and spots at which it may end.
           may: whether it may go through one.
-          keys: whether it may go from a key to what is drawn with it.
+          more: what it may go to besides, from what.
         """
         before: dict[Any, Any] = dict.fromkeys(starts)
         ends = set(ends)
@@ -141,8 +141,7 @@ class Flow:
                 while before[path[-1]] is not None:
                     path.append(before[path[-1]])
                 return path[::-1]
-            drawn = self._drawn.get(at, []) if keys else []
-            for after in self._after.get(at, []) + drawn:
+            for after in self._after.get(at, []) + (more or {}).get(at, []):
                 if after not in before and (may is None or may(after)):
                     before[after] = at
                     todo.append(after)
@@ -154,9 +153,21 @@ class Flow:
         smooth = self.way(self.arguments, ends, lambda v: isinstance(v, Spot) or v in self.active)
         return smooth or self.way(self.arguments, ends)
 
+    def from_key(self, draw: Spot) -> list[Any]:
+        """The shortest path from an input to a draw, by its key."""
+        return [*self.way(self._inputs, [self._keys[draw]], more=self._drawn), draw]
+
     def influence(self, starts: Iterable[Any], ends: Iterable[Any]) -> list[Any]:
-        """The shortest path on which nothing is said to have no influence."""
-        return self.way(starts, ends, lambda v: v not in self.stopped)
+        """The shortest path on which nothing is said to have no influence.
+
+        A decision for a branch, or for one more step, is passed where there is no other path.
+        """
+        starts, ends = list(starts), set(ends)
+
+        def may(v):
+            return v not in self._stopped
+
+        return self.way(starts, ends, may) or self.way(starts, ends, may, self._decided)
 
     def steps(self, path: Sequence[Any], refused: Iterable[Any] = ()) -> tuple[Step, ...]:
         """The lines of a path, of those in a row that are equal only one."""
@@ -200,7 +211,11 @@ class Flow:
                 if sub.loop is not None:
                     said = f"in a scan of {sub.loop.length} steps"
                 self._count += 1
+                before = len(self._all)
                 self._add(sub, (*around, (self._count, said)) if said else around, draws, wanted)
+                if name in ("cond", "while"):
+                    by = eqn.invars[0] if name == "cond" else subs[0].outvars[0]
+                    self._decided.setdefault(by, []).extend([*sub.invars, *self._all[before:]])
 
     def _plain(self, eqn: Any, around: Around, draws: dict[Any, str]) -> list[Spot]:
         name, spot = eqn.primitive.name, Spot(eqn.source_info, around)
@@ -215,7 +230,7 @@ class Flow:
             if FAMILIES[eqn.params["family"]].observed:
                 read = [eqn.invars[0], *read]  # the value, and no key
             self.names[spot] = f"the draw {draws[eqn.outvars[0]]!r}"
-            key = self.keys[spot] = [*source, eqn.invars[0]][0]
+            key = self._keys[spot] = [*source, eqn.invars[0]][0]
             self._drawn.setdefault(key, []).append(spot)
         elif name in BITS:
             self.names[spot] = "random bits"
@@ -228,9 +243,10 @@ class Flow:
                 self._link(v, spots[1])
             read = read[:1]
         elif name == "stop_influence":
-            self.stopped.add(spot)
+            self._stopped.add(spot)
         elif eqn.effects:
             made += [v for v in eqn.invars if _is_ref(v)]
+        self._all += spots
         for v in read:
             self._link(v, spot)
         for v in made:
@@ -263,6 +279,7 @@ class Flow:
         for body in bodies:
             for v, end in zip(body.outvars, ends, strict=True):
                 self._link(v, end)
+        self._all += ends
         for end, v in zip(ends, eqn.outvars, strict=True):
             self._link(end, v)
         return ends
@@ -278,7 +295,8 @@ def follow(error: JscgError, program: Program, active_inputs: Sequence[bool], na
     about = error.subject
     if about is not None:
         flow = Flow(program, active_inputs, names, [about.draw, about.fault])
-        error.trail = Trail(flow, *flow.wanted, about.through, about.keys)
+        draw, fault = flow.wanted
+        error.trail = Trail(flow, draw, fault, about.through, about.keys)
         error.subject = None  # parameters of equations may hold tracers
 
 

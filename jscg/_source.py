@@ -63,7 +63,9 @@ class Place:
         line = found.lineno
         # Of a loop or a function only what stands before its body.
         head = hasattr(found, "body")
-        end = (line, sys.maxsize) if head else (found.end_lineno, found.end_col_offset)
+        end = (line, sys.maxsize)
+        if not head:
+            end = (found.end_lineno or line, found.end_col_offset or sys.maxsize)
         whole = Place(self.file, line, found.col_offset, end, self.function)
         return str(whole), _short(whole.text)
 
