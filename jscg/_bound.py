@@ -17,11 +17,11 @@ from ._arguments import input_names
 from ._errors import BiasError
 from ._frame import Frame, Scope
 from ._nodes import StochasticNode
-from ._paths import follow
 from ._plan import Plan
 from ._rewrite import Rewriter
 from ._source import where
 from ._trace import trace, traces_of
+from ._trail import follow
 from .estimators import ScoreFunction
 
 

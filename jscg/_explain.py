@@ -12,9 +12,10 @@ from ._arguments import input_names
 from ._describe import CostInfo, DrawInfo, describe
 from ._errors import JscgError
 from ._nodes import FREE
-from ._paths import Flow, Spot, Step, Trail, row_of
+from ._paths import Flow, Spot, Step, row_of
 from ._plan import Plan
 from ._trace import trace, traces_of
+from ._trail import Trail
 
 _WIDTH = 100
 _TODO = "\nWhat to do instead:\n"

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ._activity import BITS, active_variables
-from ._errors import JscgError
 from ._nodes import name_draws
 from ._program import CUSTOM, Literal, Program, split_scan, split_while
 from ._source import place_of
@@ -52,24 +51,6 @@ class Step(NamedTuple):
     text: str
     note: str = ""
     refused: bool = False
-
-
-class Trail(NamedTuple):
-    """What an error is about, in the program that it was raised for (see `Subject`).
-
-    Attributes:
-      flow: the program.
-      draw: the spot of the draw; none if there is no such draw.
-      fault: the spots of the equation because of which the program is refused.
-      through: the operand by which it is reached, if it matters by which.
-      keys: whether it is about what the draw is made with.
-    """
-
-    flow: Flow
-    draw: list[Spot]
-    fault: list[Spot]
-    through: Any
-    keys: bool
 
 
 class Flow:
@@ -205,17 +186,21 @@ class Flow:
             for place, one in enumerate(wanted):
                 if one is eqn:
                     self.wanted[place] = spots
-            for sub in subs or ():
-                name = eqn.primitive.name
-                said = _AROUND.get(name, "")
-                if sub.loop is not None:
-                    said = f"in a scan of {sub.loop.length} steps"
-                self._count += 1
-                before = len(self._all)
-                self._add(sub, (*around, (self._count, said)) if said else around, draws, wanted)
-                if name in ("cond", "while"):
-                    by = eqn.invars[0] if name == "cond" else subs[0].outvars[0]
-                    self._decided.setdefault(by, []).extend([*sub.invars, *self._all[before:]])
+            if subs:
+                self._inside(eqn, subs, around, draws, wanted)
+
+    def _inside(self, eqn: Any, subs: tuple[Program, ...], around: Around, *rest: Any) -> None:
+        name = eqn.primitive.name
+        for sub in subs:
+            said = _AROUND.get(name, "")
+            if sub.loop is not None:
+                said = f"in a scan of {sub.loop.length} steps"
+            self._count += 1
+            before = len(self._all)
+            self._add(sub, (*around, (self._count, said)) if said else around, *rest)
+            by = {"cond": eqn.invars[0], "while": subs[0].outvars[0]}.get(name)
+            if by is not None and not isinstance(by, Literal):
+                self._decided.setdefault(by, []).extend([*sub.invars, *self._all[before:]])
 
     def _plain(self, eqn: Any, around: Around, draws: dict[Any, str]) -> list[Spot]:
         name, spot = eqn.primitive.name, Spot(eqn.source_info, around)
@@ -288,16 +273,6 @@ class Flow:
         self._hand(outvars, invars)
         made = (pair for pair in zip(outvars, invars, strict=True))
         self._later.update(pair for pair in made if not isinstance(pair[0], Literal))
-
-
-def follow(error: JscgError, program: Program, active_inputs: Sequence[bool], names: Any) -> None:
-    """Lets an error know the program that it was raised for; see `Flow` for the arguments."""
-    about = error.subject
-    if about is not None:
-        flow = Flow(program, active_inputs, names, [about.draw, about.fault])
-        draw, fault = flow.wanted
-        error.trail = Trail(flow, draw, fault, about.through, about.keys)
-        error.subject = None  # parameters of equations may hold tracers
 
 
 def row_of(spot: Any) -> tuple[str, str] | None:

@@ -19,6 +19,7 @@ _LIBRARIES = tuple(
     os.path.dirname(os.path.abspath(file)) + os.sep for file in (jax.__file__, __file__)
 )
 _TRACE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_trace.py")
+_LONG = 90  # characters of a line that is shown
 _CELL = re.compile(r"ipykernel_\d+[/\\]|<ipython-input-")
 
 
@@ -56,18 +57,22 @@ class Place:
 
     @property
     def row(self) -> tuple[str, str]:
-        """File and line at which its statement begins, and the statement, on one short line."""
+        """File and line at which its statement begins, and the statement, on one short line.
+
+        Of a statement that is too long for that, its own line.
+        """
         found = self.statement
         if found is None:
             return str(self), ""
-        line = found.lineno
-        # Of a loop or a function only what stands before its body.
-        head = hasattr(found, "body")
-        end = (line, sys.maxsize)
-        if not head:
-            end = (found.end_lineno or line, found.end_col_offset or sys.maxsize)
-        whole = Place(self.file, line, found.col_offset, end, self.function)
-        return str(whole), _short(whole.text)
+        line, stop = found.lineno, sys.maxsize
+        whole = Place(self.file, line, found.col_offset, (line, stop), self.function)
+        if not hasattr(found, "body"):  # of a loop or a function only what stands before its body
+            end = (found.end_lineno or line, found.end_col_offset or stop)
+            whole = dataclasses.replace(whole, end=end)
+            if end[0] > line and len(whole.text) > _LONG:
+                whole = Place(self.file, self.line, 0, (self.line, stop), self.function)
+        text = whole.text
+        return str(whole), text if len(text) <= _LONG else f"{text[: _LONG - 3]}..."
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -170,10 +175,6 @@ def telling(many: list[list[Place]]) -> list[Place | None]:
             shared += 1
         return [places[min(shared, len(places) - 1)] if places else None for places in outer]
     return [places[0] if places else None for places in many]
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 90 else text[:87] + "..."
 
 
 @functools.lru_cache(maxsize=1024)

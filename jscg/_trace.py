@@ -17,10 +17,10 @@ from ._arguments import input_names, is_key, kind_of, owners_of, roles
 from ._comparisons import Comparer
 from ._errors import ArgumentError, ArgumentTypeError, JscgError
 from ._intercept import explicit_draws
-from ._paths import follow
 from ._plan import Plan, Purpose, make_plan
 from ._program import build
 from ._rewrite import Rewriter
+from ._trail import follow
 from .estimators import Estimator
 
 
