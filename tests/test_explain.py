@@ -33,8 +33,9 @@ def jump(th, key):
 
 def kept_by_a_callback(th, key):
     noise = random.normal(key)  # draw
-    x = th[0] * noise  # way
-    seen = jax.pure_callback(lambda v: v > 0, jax.ShapeDtypeStruct((), bool), x)  # fault
+    x = th[0] + noise**2  # way
+    shape = jax.ShapeDtypeStruct((), bool)
+    seen = jax.pure_callback(lambda v: v > 1, shape, x)  # fault
     return 1.0 * seen
 
 
@@ -144,11 +145,10 @@ def index(th, key):
     return y * th[1]
 
 
-def two_to_enumerate(th, key):
+def too_many_to_enumerate(th, key):
     p = sigmoid(th)  # way
     x = random.bernoulli(key, p)  # draw fault
-    y = random.poisson(random.fold_in(key, 1), 1.0 + x[0])
-    return jnp.exp(jnp.sum(x) + y)
+    return jnp.exp(1.0 * jnp.sum(x))
 
 
 REFUSED = {
@@ -166,7 +166,7 @@ REFUSED = {
     own_baseline: est.ScoreFunction(),
     in_a_reference: None,
     index: est.REBAR(),
-    two_to_enumerate: est.Enumerate(),
+    too_many_to_enumerate: est.Enumerate(budget=2),
 }
 ABOUT_KEYS = {one_key, one_key_at_all_steps, copies}
 
@@ -198,8 +198,10 @@ def depend(fun, one, other):
     )
 
 
-@pytest.mark.parametrize("fun", REFUSED, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("num_samples", [1, 3])
+SAMPLES = [*((f, 1) for f in REFUSED), (jump, 3), (one_key, 3), (own_baseline, 3), (unscored, 3)]
+
+
+@pytest.mark.parametrize("fun, num_samples", SAMPLES, ids=lambda f: getattr(f, "__name__", f))
 def test_the_path_leads_from_the_draw_to_where_it_is_refused(fun, num_samples):
     gradient = jscg.grad_expectation(fun, estimators=REFUSED[fun], num_samples=num_samples)
     with pytest.raises(jscg.JscgError) as error:
