@@ -10,6 +10,7 @@ from ._bound import upper_bound
 from ._check import Certificate, check_unbiased
 from ._errors import JscgError
 from ._expectation import expectation
+from ._explain import Explanation, explain
 from ._graph import Graph, graph
 from ._report import VarianceReport, variance_report
 from ._sampler import sampler
@@ -21,6 +22,7 @@ _source_info_util.register_exclusion(str(_pathlib.Path(__file__).parent))
 __version__ = "0.1.0"
 __all__ = [
     "Certificate",
+    "Explanation",
     "Graph",
     "JscgError",
     "VarianceReport",
@@ -30,6 +32,7 @@ __all__ = [
     "control_variate",
     "estimators",
     "expectation",
+    "explain",
     "grad_expectation",
     "graph",
     "sampler",

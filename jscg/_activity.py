@@ -63,13 +63,13 @@ def behind(program: Program, sources: set[Any]) -> set[Any]:
     return found
 
 
-_BITS = {"random_bits", "rng_bit_generator", "threefry2x32"}
+BITS = {"random_bits", "rng_bit_generator", "threefry2x32"}
 
 
 def _is_source(eqn: Any) -> bool:
     """Whether it makes continuous noise, or the bits that noise is made of."""
     if eqn.primitive.name != "draw":
-        return eqn.primitive.name in _BITS
+        return eqn.primitive.name in BITS
     static = dict(eqn.params["static"])
     return FAMILIES[eqn.params["family"]].is_continuous(static, eqn.outvars[0].aval.dtype)
 
@@ -97,7 +97,7 @@ def noisy_variables(program: Program, silent: set[Any]) -> set[Any]:
     def step(eqn: Any, flags: list[bool]) -> list[bool]:
         if eqn.primitive.name == "draw":
             return [_is_source(eqn) and eqn.outvars[0] not in silent]
-        if eqn.primitive.name in _BITS:
+        if eqn.primitive.name in BITS:
             return [True] * len(eqn.outvars)
         if eqn.primitive.name == "stop_influence":
             return [False]

@@ -122,11 +122,12 @@ def _draw_behind(program: Program, eqn: Any, producers: dict[Any, int]) -> Any:
         if made.primitive.name not in _THROUGH:
             break
         atom = made.invars[0]
-    raise BaselineError(
+    error = BaselineError(
         f"jscg: jscg.baseline(x, b) at {where(eqn)}: x is not a drawn value, so there is no score "
         "from which b could be subtracted.\nWhat to do instead:\n  - call it on the value that "
         "the sampler returned, in the same function (and the same loop body or branch)"
     )
+    raise error.about(None, eqn, eqn.invars[0])
 
 
 def _check_theorem_2(node: StochasticNode, eqn: Any, influence: InfluenceMap) -> None:
@@ -135,7 +136,7 @@ def _check_theorem_2(node: StochasticNode, eqn: Any, influence: InfluenceMap) ->
         return
     if any(b is not None and not b[1] <= 0 <= b[2] for b in relation):
         return  # other elements or earlier steps of the draw only
-    raise BaselineError(
+    error = BaselineError(
         f"jscg: the baseline at {where(eqn)} of {node.what} drawn at {node.where} is influenced "
         "by that draw, so subtracting it would bias the gradient (Schulman et al. 2015, "
         "Theorem 2: a baseline is a function of what the node does not influence).\n"
@@ -143,6 +144,7 @@ def _check_theorem_2(node: StochasticNode, eqn: Any, influence: InfluenceMap) ->
         "  - compute the baseline from the draw's inputs, or from other draws that come before\n"
         "  - if you know that the influence is not there, pass jscg.stop_influence(b)"
     )
+    raise error.about(node.eqn, eqn, eqn.invars[1])
 
 
 def axes_of(node: StochasticNode, eqn: Any, place: int = 1) -> tuple[int, ...]:
@@ -150,10 +152,11 @@ def axes_of(node: StochasticNode, eqn: Any, place: int = 1) -> tuple[int, ...]:
     shape, b = node.shape, tuple(eqn.invars[place].aval.shape)
     if len(b) <= len(shape) and all(n in (1, m) for n, m in zip(b, shape, strict=False)):
         return tuple(range(len(b)))
-    raise BaselineError(
+    error = BaselineError(
         f"jscg: the baseline at {where(eqn)} has shape {b}, but {node.what} has shape {shape}. "
         "A baseline has the leading axes of its draw: one value for each example, say."
     )
+    raise error.about(node.eqn, eqn, eqn.invars[place])
 
 
 class Scales:

@@ -13,6 +13,7 @@ from jax import lax
 
 from ._activity import active_variables
 from ._api import options_of
+from ._arguments import input_names
 from ._errors import BiasError
 from ._frame import Frame, Scope
 from ._nodes import StochasticNode
@@ -20,6 +21,7 @@ from ._plan import Plan
 from ._rewrite import Rewriter
 from ._source import where
 from ._trace import trace, traces_of
+from ._trail import follow
 from .estimators import ScoreFunction
 
 
@@ -84,7 +86,12 @@ def upper_bound(
     def at_old(*args, **kwargs):
         rewriter, old, _ = trace(fun, options, args, kwargs, traces)
         plan = rewriter.plan
-        _check_costs(plan)
+        try:
+            _check_costs(plan)
+        except BiasError as error:
+            names = input_names(fun, options, args, kwargs)
+            follow(error, plan.program, plan.active_inputs, names)
+            raise
         samples = Sampling(plan).samples([jnp.asarray(x) for x in old])
 
         def bound(*new):
@@ -158,10 +165,11 @@ def _check_costs(plan: Plan) -> None:
         for atom in active.intersection(costs):
             made = plan.finder.producers[part].get(atom)
             line = "" if made is None else f" at {where(part.eqns[made])}"
-            raise BiasError(
+            error = BiasError(
                 f"jscg: the cost{line} depends on the parameters directly, and not through draws "
                 "only.  Weighted with log-ratios of probabilities it would bound nothing.\n"
                 "What to do instead:\n"
                 "  - take such terms out of the function and add them to the bound\n"
                 "  - wrap parameters in jax.lax.stop_gradient where the cost reads them"
             )
+            raise error.about(None, None if made is None else part.eqns[made])

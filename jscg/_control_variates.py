@@ -128,10 +128,11 @@ def find_control_variates(
 
 
 def _wrong(node: StochasticNode, eqn: Any, why: str, remedy: str) -> BaselineError:
-    return BaselineError(
+    error = BaselineError(
         f"jscg: the control variate at {where(eqn)} of {node.what} drawn at {node.where} {why}, so "
         f"that it would bias the gradient.\nWhat to do instead:\n  - {remedy}"
     )
+    return error.about(node.eqn, eqn)
 
 
 def _check_draw(node: StochasticNode, eqn: Any, relaxed: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from ._costs import CostFinder
 from ._dependencies import COST, DRAW, INPUT, Dependencies, Vertex
@@ -37,6 +38,8 @@ class CostInfo:
     text: str
     shape: tuple[int, ...]
     influenced_by: tuple[str, ...]
+    _place: Place | None = dataclasses.field(repr=False, compare=False)
+    _variables: tuple[Any, ...] = dataclasses.field(repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +239,17 @@ def _depends(dependencies: Dependencies, node: StochasticNode):
 def _cost_info(vertex: Vertex, place: Place | None, influenced_by: tuple[str, ...]) -> CostInfo:
     text = place.text if place is not None else ""
     line = place.where if place is not None else "an argument"
-    return CostInfo(line, text, _shape(vertex), influenced_by)
+    return CostInfo(line, text, _shape(vertex), influenced_by, place, _variables(vertex))
+
+
+def _variables(cost: Vertex) -> tuple[Any, ...]:
+    """Those that hold a cost where it is written, as far as that is known."""
+    part = cost.program
+    if cost.eqn is not None and not set(cost.atoms) & set(cost.eqn.outvars):
+        return tuple(cost.eqn.outvars)
+    if not cost.atoms and part.parent is not None:  # a number, in a branch
+        return tuple(part.parent.eqns[part.at].outvars)
+    return cost.atoms
 
 
 def _shape(cost: Vertex) -> tuple[int, ...]:

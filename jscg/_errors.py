@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from jax.extend import source_info_util
 
 from ._source import where
+
+
+class Subject(NamedTuple):
+    """What an error is about.
+
+    Attributes:
+      draw: the equation of the draw that the message begins with, if it is about one.
+      fault: the equation because of which the program is refused; that of the draw, it may be.
+      through: the operand by which it is reached, if it matters by which.
+      keys: whether it is about what the draw is made with, and not about what is made of it.
+    """
+
+    draw: Any
+    fault: Any
+    through: Any = None
+    keys: bool = False
+
+
+class Here(NamedTuple):
+    """In the place of an equation, where Python is."""
+
+    source_info: Any
 
 
 class JscgError(Exception):
@@ -14,7 +36,11 @@ class JscgError(Exception):
 
     Its message names the draw or the argument, the line in your code, and what to do instead.  An
     argument that makes no sense is a `ValueError` or a `TypeError`, too, and what would be biased
-    a `NotImplementedError`.
+    a `NotImplementedError`.  `jscg.explain(error)` shows how the program comes to that line.
+
+    Attributes:
+      subject: the equations that it is about, as long as their program is not known.
+      trail: what `jscg.explain` shows: the same in a program, of which nothing else is kept.
 
     Example:
       >>> import jax, jax.numpy as jnp, jscg
@@ -27,6 +53,14 @@ class JscgError(Exception):
       ...     print(str(error)[:30])
       jscg: the draw 'noise' (normal
     """
+
+    subject: Subject | None = None
+    trail: Any = None
+
+    def about(self, draw: Any, fault: Any, through: Any = None, keys: bool = False) -> Self:
+        """The error, which knows what it is about."""
+        self.subject = Subject(draw, fault, through, keys)
+        return self
 
 
 class BiasError(JscgError, NotImplementedError):
@@ -43,8 +77,9 @@ class ArgumentTypeError(JscgError, TypeError):
 
 def refuse_unscored(family: str) -> BiasError:
     """Builds the error for a derivative in a parameter of a draw that has no score."""
-    line = source_info_util.summarize(source_info_util.current())  # empty inside of a loop
-    return BiasError(
+    here = source_info_util.current()
+    line = source_info_util.summarize(here)  # empty inside of a loop
+    error = BiasError(
         f"jscg: a {family} draw{' at ' if line else ''}{line}: the result of jscg is "
         "differentiated by something that this draw's parameters depend on, and that is not among "
         "argnums: an argument that was left out, or a value of the function around. The draw has "
@@ -53,12 +88,14 @@ def refuse_unscored(family: str) -> BiasError:
         "  - put the argument in argnums, or pass the value as an argument that is\n"
         "  - wrap the parameter in jax.lax.stop_gradient if no gradient is wanted through it"
     )
+    return error.about(Here(here), Here(here))
 
 
 def refuse_derivative() -> BiasError:
     """Builds the error for a derivative of an estimate that is taken in the function itself."""
-    line = source_info_util.summarize(source_info_util.current())
-    return BiasError(
+    here = source_info_util.current()
+    line = source_info_util.summarize(here)
+    error = BiasError(
         f"jscg: the result of jscg.expectation{' at ' if line else ''}{line} is differentiated "
         "inside of the function that jscg takes apart. Its derivative is an estimate, too, and "
         "jscg does not follow where that goes.\n"
@@ -67,9 +104,18 @@ def refuse_derivative() -> BiasError:
         "jscg.expectation(jax.grad(fun)) where fun is differentiated through its samples\n"
         "  - wrap what it is differentiated by in jax.lax.stop_gradient, if that is not wanted"
     )
+    return error.about(None, Here(here))
 
 
-def refuse(what: str, eqn: Any, why: str, *remedies: str) -> BiasError:
+def refuse(
+    what: str,
+    eqn: Any,
+    why: str,
+    *remedies: str,
+    fault: Any = None,
+    through: Any = None,
+    keys: bool = False,
+) -> BiasError:
     """Builds the error for a draw that has no unbiased estimator here.
 
     Args:
@@ -77,9 +123,13 @@ def refuse(what: str, eqn: Any, why: str, *remedies: str) -> BiasError:
       eqn: the equation to point at.
       why: what would be wrong with the gradient.
       *remedies: what to do instead, one phrase each.
+      fault: see `Subject`; the equation itself if not given.
+      through: see `Subject`.
+      keys: see `Subject`.
     """
     todo = "\n".join(f"  - {remedy}" for remedy in remedies)
-    return BiasError(f"jscg: {what} at {where(eqn)}: {why}\nWhat to do instead:\n{todo}")
+    error = BiasError(f"jscg: {what} at {where(eqn)}: {why}\nWhat to do instead:\n{todo}")
+    return error.about(eqn, eqn if fault is None else fault, through, keys)
 
 
 def missing_extra(what: str, package: str) -> ImportError:

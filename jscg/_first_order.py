@@ -56,6 +56,8 @@ def check_reparameterised(program: Program, influence: InfluenceMap) -> None:
                         "leave of the gradient of log weights.",
                         "take log weights and bound as they are: log_mean_exp(log_weight(q, z))",
                         "make the cost continuous in it, and choose no estimator for it",
+                        fault=eqn,
+                        through=eqn.invars[0],
                     )
 
 

@@ -66,6 +66,8 @@ def check_keys(program: Program, nodes: list[StochasticNode], origins: dict[Any,
                     "draw once and use the value twice, if it is meant to be the same",
                     "wrap the other in jscg.stop_influence, if they share it on purpose (common "
                     "random numbers) and are added, not multiplied",
+                    fault=other.eqn,
+                    keys=True,
                 )
 
 
@@ -84,6 +86,7 @@ def _check_steps(node: StochasticNode, numbers: KeyNumbers) -> None:
                 "it stands in a loop and has the same key at every step, so that all steps draw "
                 "from the same random bits, not independently.",
                 "scan over jax.random.split(key, steps), or fold the step number into the key",
+                keys=True,
             )
 
 

@@ -214,6 +214,7 @@ _OVERRULED = (
 def _refuse(jump: Jump, noisy: set[Any], every: Any, names: dict[Any, str]) -> BiasError:
     sources = _sources(jump, noisy, every)
     what, remedies = "a value", _OF_NOISE + _ALWAYS + _OVERRULED
+    eqn = None
     if sources:
         part, source = sources[0]
         eqn = part.eqns[every[part].producers[source]]
@@ -222,9 +223,10 @@ def _refuse(jump: Jump, noisy: set[Any], every: Any, names: dict[Any, str]) -> B
         if FAMILIES[eqn.params["family"]].observed:
             what, remedies = f"{what}, which is scored,", _OF_A_SCORED_DRAW + _ALWAYS
     name = jump.eqn.primitive.name
-    return BiasError(
+    error = BiasError(
         f"jscg: {what} and the parameters meet in {name!r} at {where(jump.eqn)}, which jumps: its "
         "derivative is zero wherever it exists, so that what the jump contributes to the gradient "
         "of the expectation would silently be lost.\n"
         "What to do instead:\n" + "\n".join(f"  - {r}" for r in remedies)
     )
+    return error.about(eqn, jump.eqn)

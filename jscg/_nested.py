@@ -66,6 +66,7 @@ def check_nested(program: Program) -> None:
                     f"it stands in {eqn.primitive.name!r} at {where(eqn)}, into which jscg does "
                     "not look, so that it cannot tell whether the cost is linear in it.",
                     "call jscg.expectation outside of that",
+                    fault=eqn,
                 )
     if not marked:
         return
@@ -201,6 +202,7 @@ class _Facts:
             "way has another mean than what is made of the expectation: value and gradient would "
             "be biased.",
             *remedies,
+            fault=eqn,
         )
 
 

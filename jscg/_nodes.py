@@ -150,6 +150,7 @@ def check_bounds(program: Program, nodes: list[StochasticNode], inputs: list[boo
                     "gradient is for, so that no gradient goes through it.",
                     "wrap it in jax.lax.stop_gradient if no gradient is wanted",
                     "draw from jax.random.categorical with logits that depend on the argument",
+                    through=v,
                 )
 
 
@@ -190,6 +191,7 @@ def _verdict(node: StochasticNode, active: set[Any]) -> str:
             f"the gradient depends on its parameter {(unscored or live)[0]!r}, for which no "
             "score is known, so it would silently be zero.",
             "wrap the parameter in jax.lax.stop_gradient if no gradient is wanted",
+            through=node.operands()[(unscored or live)[0]],
         )
     holders = {part.holder for part in node.program.path}
     if holders & CUSTOM:
@@ -219,6 +221,7 @@ def _verdict(node: StochasticNode, active: set[Any]) -> str:
             "probabilities is not their joint probability.",
             "split the key and map over the keys as well",
             "draw once, outside of the vmap, with the batched parameters",
+            keys=True,
         )
     return SCORED
 

@@ -31,7 +31,7 @@ def check_refs(program: Program, active: set[Any]) -> None:
     for eqn in writes:
         values = [v for v in eqn.invars if not (isinstance(v, Literal) or _is_ref(v))]
         if any(v in drawn or v in active for v in values):
-            raise BiasError(
+            error = BiasError(
                 f"jscg: a mutable reference (jax.new_ref) is written at {where(eqn)} with a value "
                 "that depends on a draw or on the arguments that the gradient is for.  jscg does "
                 "not follow values through references, so that the gradient of what is read from "
@@ -40,6 +40,7 @@ def check_refs(program: Program, active: set[Any]) -> None:
                 "  - write jscg.stop_influence(jax.lax.stop_gradient(value)), if it is a record on "
                 "which the cost does not depend"
             )
+            raise error.about(None, eqn)
 
 
 def _depends(eqn: Any, flags: list[bool]) -> list[bool]:

@@ -146,6 +146,7 @@ def find_edges(
             "make a float of it first, element by element: x.astype(float), jax.nn.one_hot(x, n), "
             "jnp.where(x == k, a, b)",
             "use jscg.estimators.Coupled() or DisARM(), which need no relaxed values",
+            fault=eqn,
         )
 
     def add(index: int) -> bool:

@@ -56,7 +56,7 @@ def check_smooth(
     lifted = {(edge.node.program, i) for edge in all_edges for i in edge.lifted}
     drawn = {n.var for n in relaxed}
 
-    def stop(what: str) -> BiasError:
+    def stop(what: str, eqn: Any) -> BiasError:
         return refuse(
             node.what,
             node.eqn,
@@ -66,6 +66,7 @@ def check_smooth(
             "use jscg.estimators.DisARM(), Coupled() or DoubleControlVariates(), which need no "
             "such derivative",
             "choose it for the draws below as well, if they are discrete",
+            fault=eqn,
         )
 
     live, passed = live_variables(program), set()
@@ -80,9 +81,9 @@ def check_smooth(
             if eqn.primitive.name == "draw" and eqn.outvars[0] not in drawn:
                 if FAMILIES[eqn.params["family"]].discrete:
                     family = eqn.params["family"]
-                    raise stop(f"the parameters of a {family} draw at {where(eqn)}")
+                    raise stop(f"the parameters of a {family} draw at {where(eqn)}", eqn)
     jumps = find_jumps(program, [False] * len(program.invars), soft, soft)
     for jump in [jump for jump in jumps if (jump.program, jump.index) not in lifted]:
         eqn = jump.eqn
-        raise stop(f"{eqn.primitive.name!r} at {where(eqn)}, which jumps")
+        raise stop(f"{eqn.primitive.name!r} at {where(eqn)}, which jumps", eqn)
     return passed

@@ -18,6 +18,8 @@ _SUMMARY = re.compile(r"(?P<file>.+):(?P<line>\d+):(?P<column>\d+) \((?P<functio
 _LIBRARIES = tuple(
     os.path.dirname(os.path.abspath(file)) + os.sep for file in (jax.__file__, __file__)
 )
+_TRACE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_trace.py")
+_LONG = 90  # characters of a line that is shown
 _CELL = re.compile(r"ipykernel_\d+[/\\]|<ipython-input-")
 
 
@@ -52,6 +54,25 @@ class Place:
     def statement(self) -> ast.stmt | None:
         """The innermost statement that it is in."""
         return _statement(self.file, self.line, _length(self.file))
+
+    @property
+    def row(self) -> tuple[str, str]:
+        """File and line at which its statement begins, and the statement, on one short line.
+
+        Of a statement that is too long for that, its own line.
+        """
+        found = self.statement
+        if found is None:
+            return str(self), ""
+        line, stop = found.lineno, sys.maxsize
+        whole = Place(self.file, line, found.col_offset, (line, stop), self.function)
+        if not hasattr(found, "body"):  # of a loop or a function only what stands before its body
+            end = (found.end_lineno or line, found.end_col_offset or stop)
+            whole = dataclasses.replace(whole, end=end)
+            if end[0] > line and len(whole.text) > _LONG:
+                whole = Place(self.file, self.line, 0, (self.line, stop), self.function)
+        text = whole.text
+        return str(whole), text if len(text) <= _LONG else f"{text[: _LONG - 3]}..."
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -108,6 +129,8 @@ def places_of(eqn: Any) -> list[Place]:
         return []
     places: list[Place] = []
     for code, at in zip(*eqn.source_info.traceback.raw_frames(), strict=True):
+        if code.co_filename == _TRACE:
+            break  # what is further out has called jscg: it made this equation, or nobody
         users = not code.co_filename.startswith(_LIBRARIES)
         if users:
             first, last, start, stop = _positions(code)[at // 2]

@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._arguments import is_key, kind_of, owners_of, roles
+from ._arguments import input_names, is_key, kind_of, owners_of, roles
 from ._comparisons import Comparer
-from ._errors import ArgumentError, ArgumentTypeError
+from ._errors import ArgumentError, ArgumentTypeError, JscgError
 from ._intercept import explicit_draws
 from ._plan import Plan, Purpose, make_plan
 from ._program import Program, build
 from ._rewrite import Rewriter
+from ._trail import follow
 from .estimators import Estimator
 
 
@@ -153,6 +154,13 @@ class Traced:
         cost, aux = jax.vmap(sample)(split)
         return jnp.mean(cost, 0), aux
 
+    def names(self, fun, values) -> list[str | None]:
+        """What to call the dynamic leaves."""
+        leaves = list(self.static)
+        for place, value in zip(self.places, values, strict=True):
+            leaves[place] = value
+        return input_names(fun, self.options, *jax.tree.unflatten(self.tree, leaves))
+
     def one(self, leaves):
         """Runs the user's function and checks its output as `jax.grad` does."""
         args, kwargs = jax.tree.unflatten(self.tree, leaves)
@@ -191,7 +199,11 @@ class Traced:
                 change(program, [inputs[self.places.index(i)] for i in self.keys])
             closure = [False] * len(jaxpr.constvars)
             active, options = closure + self.active, self.options
-            plan = make_plan(program, active, options.choices, options.purpose)
+            try:
+                plan = make_plan(program, active, options.choices, options.purpose)
+            except JscgError as error:
+                follow(error, program, active, self.names(fun, values))
+                raise
             warn_if_nothing_is_drawn(plan)
             rewriter = Rewriter(plan, Comparer)
             held = [v for part in program.walk() for v in part.consts.values()]
