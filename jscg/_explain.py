@@ -9,8 +9,9 @@ from typing import Any, overload
 
 from ._api import Estimators, options_of
 from ._arguments import input_names
-from ._describe import CostInfo, DrawInfo, describe
+from ._describe import describe
 from ._errors import JscgError
+from ._infos import CostInfo, DrawInfo
 from ._nodes import FREE
 from ._paths import Flow, Spot, Step, row_of
 from ._plan import Plan

@@ -8,8 +8,9 @@ from typing import Literal
 
 from ._api import Estimators, options_of
 from ._arguments import input_names
-from ._describe import CostInfo, DrawInfo, InfluenceInfo, describe
+from ._describe import describe
 from ._errors import ArgumentError
+from ._infos import CostInfo, DrawInfo, InfluenceInfo
 from ._trace import trace, traces_of
 from .picture import Diagram, draw
 

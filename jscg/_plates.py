@@ -24,12 +24,12 @@ def boxes_of(vertices: list[Vertex], influence: InfluenceMap) -> dict[Vertex, Bo
         if part.loop is not None or part.holder == "while":
             inside = frozenset(v for v in vertices if part in v.program.path)
             sets.append((_caption(part, inside, influence), part, inside))
-    for size, members in _plates(vertices, influence):
+    for sizes, members in _plates(vertices, influence):
         members = _within_loops(members, [s for _, part, s in sets if part is not None])
         # Inputs and values that no draw influences stay outside.
         if len(members) > 1 and any(v.kind == DRAW for v in members):
             if all(members <= s or s <= members or not members & s for *_, s in sets):
-                sets.append((f"\u00d7 {size}", None, members))
+                sets.append((" ".join(f"\u00d7 {n}" for n in sizes), None, members))
     boxes: list[tuple[Box, frozenset[Vertex]]] = []
     for caption, part, members in sorted(sets, key=lambda s: (-len(s[2]), s[1] is None)):
         around = [box for box, outer in boxes if members <= outer]
@@ -46,8 +46,8 @@ def _within_loops(members: frozenset[Vertex], loops: list[frozenset[Vertex]]):
         members &= max(cut, key=lambda s: len(s & members))
 
 
-def _plates(vertices, influence: InfluenceMap) -> list[tuple[int, frozenset[Vertex]]]:
-    """Axes that are aligned with each other, each with its length, the largest set first."""
+def _plates(vertices, influence: InfluenceMap) -> list[tuple[list[int], frozenset[Vertex]]]:
+    """Sets of vertices with aligned axes, and the lengths of these; the largest set first."""
     group: dict[_Axis, set[_Axis]] = {}
 
     def unite(a: _Axis, b: _Axis) -> None:
@@ -66,13 +66,12 @@ def _plates(vertices, influence: InfluenceMap) -> list[tuple[int, frozenset[Vert
                 for axis, b in enumerate(relation[len(node.loops) :]):
                     if b is not None and isinstance(b[0], int) and b[1:] == (0, 0):
                         unite((source, axis), (v, b[0]))
-    found = {}
-    for axes in group.values():
-        members = frozenset(v for v, _ in axes)
+    found: dict[frozenset[Vertex], list[int]] = {}
+    for axes in {id(axes): axes for axes in group.values()}.values():
         vertex, axis = next((v, a) for v, a in axes if v.kind == DRAW)
         size = vertex.held.shape[axis]
-        if size > 1 and (members not in found or len(axes) > 1):
-            found[members] = size
+        if size > 1:
+            found.setdefault(frozenset(v for v, _ in axes), []).append(size)
     return sorted(((n, m) for m, n in found.items()), key=lambda item: -len(item[1]))
 
 
