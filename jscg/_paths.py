@@ -157,8 +157,12 @@ class Flow:
         later, refused = False, set(refused)
         for previous, spot in zip([None, *path], path, strict=False):
             later |= (previous, spot) in self._later
-            row = row_of(spot) if isinstance(spot, Spot) else None
-            if row is None:
+            if not isinstance(spot, Spot):
+                continue
+            row = row_of(spot)
+            if row is None:  # what JAX has made; it belongs to the line before
+                if found and spot in refused:
+                    found[-1] = found[-1]._replace(refused=True)
                 continue
             notes = [text for one in spot.around if one not in around for text in one[1:]]
             notes += ["at the next step"] if later else []

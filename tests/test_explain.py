@@ -352,11 +352,38 @@ def test_what_has_no_influence_is_no_way():
         far = jnp.sin(jnp.cos(jnp.tanh(1.0 * x)))
         return near * far
 
-    (found,) = jscg.explain(fun)(TH, KEY).findings
+    found = jscg.explain(fun)(TH, KEY).findings[0]
     assert [step.text for step in found.paths[-1].steps] == [
         "x = random.bernoulli(key, th[0])",
         "far = jnp.sin(jnp.cos(jnp.tanh(1.0 * x)))",
         "return near * far",
+    ]
+
+
+def test_an_argument_comes_by_what_is_differentiable():
+    def fun(th, key):
+        near = lax.stop_gradient(th[0])
+        far = jnp.sin(jnp.cos(jnp.tanh(th[0])))
+        return 1.0 * random.bernoulli(key, sigmoid(near + far))
+
+    path = jscg.explain(fun)(TH, KEY).findings[0].paths[0]
+    assert path.steps[0].text == "far = jnp.sin(jnp.cos(jnp.tanh(th[0])))"
+
+
+def test_one_result_of_a_loop_is_no_other():
+    def fun(th, key):
+        def step(carry, k):
+            x = random.bernoulli(k, th[0])
+            return (carry[0] + x, carry[1] * th[1]), None
+
+        moved, near = lax.scan(step, (0.0, 1.0), random.split(key, 3))[0]
+        far = jnp.sin(jnp.cos(jnp.tanh(moved)))
+        return far * near
+
+    (found,) = jscg.explain(fun)(TH, KEY).findings
+    assert [step.text for step in found.paths[-1].steps][-2:] == [
+        "far = jnp.sin(jnp.cos(jnp.tanh(moved)))",
+        "return far * near",
     ]
 
 
@@ -416,6 +443,7 @@ def test_errors_under_jit_hold_no_tracers():
 
     with jax.checking_leaks():
         outer(TH, KEY)
+    assert kept[0].trail is not None and kept[0].subject is None
     seen, todo = set(), [vars(kept[0])]
     while todo:
         one = todo.pop()
