@@ -127,6 +127,21 @@ def find_control_variates(
     return found
 
 
+def check_one(baselines: dict[StochasticNode, Baseline], controlled: dict) -> None:
+    """Refuses draws with a baseline and a control variate, which would be subtracted twice.
+
+    Raises:
+      BaselineError: there is one.
+    """
+    for node in controlled:
+        if node in baselines:
+            raise BaselineError(
+                f"jscg: {node.what} drawn at {node.where} has a baseline and a control variate, "
+                "and both would be subtracted from the same costs.\nWhat to do instead:\n"
+                "  - add the baseline to what the control variate returns, and leave it out"
+            ).about(node.eqn, node.eqn)
+
+
 def _wrong(node: StochasticNode, eqn: Any, why: str, remedy: str) -> BaselineError:
     error = BaselineError(
         f"jscg: the control variate at {where(eqn)} of {node.what} drawn at {node.where} {why}, so "

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ._baselines import Baseline, Scales, find_baselines
-from ._control_variates import find_control_variates
+from ._control_variates import check_one, find_control_variates
 from ._costs import CostFinder, CostNode
 from ._errors import ArgumentError, refuse
 from ._first_order import check_reparameterised
@@ -126,6 +126,7 @@ def make_plan(
     scored = list({s.node: None for s in _distinct_scores(weights)})
     baselines = find_baselines(program, scored, influence)
     controlled = find_control_variates(program, scored, influence)
+    check_one(baselines, controlled)
     baselines |= controlled
     Scales(finder, baselines).run(program)
     if purpose == "first order":

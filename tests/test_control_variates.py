@@ -203,6 +203,13 @@ REFUSED = {
         marked(lambda r, x: jnp.sum(r), lambda th, k: random.categorical(k, th)),
         "num_classes=None",
     ),
+    "a baseline as well": (
+        marked(
+            lambda r, x: jnp.sum(r, -1),
+            lambda th, k: jscg.baseline(random.bernoulli(k, sigmoid(th[0]), (3, 2)), 1.0),
+        ),
+        "a baseline and a control variate",
+    ),
     "no draw": (marked(lambda r, x: jnp.sum(r), lambda th, k: th > 0), "not a drawn value"),
 }
 
