@@ -202,8 +202,8 @@ class Flow:
             self._count += 1
             before = len(self._all)
             self._add(sub, (*around, (self._count, said)) if said else around, *rest)
-            by = {"cond": eqn.invars[0], "while": subs[0].outvars[0]}.get(name)
-            if by is not None and not isinstance(by, Literal):
+            decisions = {"cond": eqn.invars[:1], "while": subs[0].outvars}.get(name, [])
+            for by in (v for v in decisions if not isinstance(v, Literal)):
                 self._decided.setdefault(by, []).extend([*sub.invars, *self._all[before:]])
 
     def _plain(self, eqn: Any, around: Around, draws: dict[Any, str]) -> list[Spot]:

@@ -405,6 +405,28 @@ def test_errors_without_a_program_are_told_all_the_same():
     assert finding.text == str(error.value) and not finding.paths
 
 
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.checkpoint], ids=["plain", "checkpoint"])
+def test_a_loop_without_results_hides_no_error(wrap):
+    def fun(th, key):
+        ref = jax.new_ref(jnp.zeros(()))
+
+        def step(_, k):
+            x = random.bernoulli(k, th[0])
+            ref[...] = ref[...] + x
+            return None, None
+
+        wrap(lambda: lax.scan(step, None, random.split(key, 2)))()
+        return ref[...] ** 2 + th[0]
+
+    (found,) = jscg.explain(fun)(TH, KEY).findings
+    assert "mutable reference" in found.text
+    assert [(s.text, s.refused) for s in found.paths[0].steps] == [
+        ("x = random.bernoulli(k, th[0])", False),
+        ("ref[...] = ref[...] + x", True),
+        ("return ref[...] ** 2 + th[0]", False),
+    ]
+
+
 def test_a_bound_that_is_refused():
     def fun(th, key):
         x = random.bernoulli(key, th[0])
