@@ -211,6 +211,13 @@ def count_of_samples(num_samples: Any) -> int:
 
 def positions(argnums: int | Sequence[int]) -> tuple[int, ...]:
     """Argument numbers, one or more, as a tuple."""
-    if isinstance(argnums, Sequence):
-        return tuple(operator.index(i) for i in argnums)
-    return (operator.index(argnums),)
+    try:
+        if isinstance(argnums, Sequence):
+            return tuple(operator.index(i) for i in argnums)
+        return (operator.index(argnums),)
+    except TypeError:
+        raise ArgumentTypeError(
+            "jscg: argnums must be an integer or a sequence of integers, but got "
+            f"{type(argnums).__name__}. The arguments of the function go to what is returned: "
+            "jscg.grad_expectation(fun)(params, key)."
+        ) from None

@@ -68,6 +68,8 @@ class Certificate:
             )
         return "\n".join(lines)
 
+    __repr__ = __str__
+
 
 def check_unbiased(
     fun: Callable,

@@ -10,7 +10,7 @@ from typing import Any, overload
 from ._api import Estimators, options_of
 from ._arguments import input_names
 from ._describe import describe
-from ._errors import JscgError
+from ._errors import ArgumentTypeError, JscgError
 from ._infos import CostInfo, DrawInfo
 from ._nodes import FREE
 from ._paths import Flow, Spot, Step, row_of
@@ -140,6 +140,9 @@ def explain(
       traced as `grad_expectation` traces it and not run, that returns an `Explanation`; that of the
       error where `grad_expectation` raises one.
 
+    Raises:
+      TypeError: it is neither.
+
     Example:
       >>> import jax, jax.numpy as jnp, jscg
       >>> def cost(p, key):
@@ -154,6 +157,11 @@ def explain(
     """
     if isinstance(error_or_fun, JscgError):
         return _of_error(error_or_fun)
+    if isinstance(error_or_fun, BaseException) or not callable(error_or_fun):
+        raise ArgumentTypeError(
+            "jscg: explain takes an error that jscg has raised, or a function, but got "
+            f"{error_or_fun!r}."
+        )
     fun = error_or_fun
     options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
     options = dataclasses.replace(options, purpose="first order")

@@ -21,7 +21,7 @@ class Progress:
         if wanted is False:
             return
         try:
-            from tqdm.auto import tqdm
+            from tqdm import tqdm  # `auto` wants ipywidgets in a notebook, and complains
         except ImportError:
             if wanted:
                 raise missing_extra("a progress bar", "tqdm") from None

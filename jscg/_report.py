@@ -64,7 +64,8 @@ class VarianceReport:
         """Draws shares, signal-to-noise ratios and alternatives with matplotlib.
 
         Returns:
-          The `matplotlib.figure.Figure`.
+          An array of three `matplotlib.axes.Axes`; a notebook shows their figure, and
+          `matplotlib.pyplot.show()` does elsewhere.
 
         Raises:
           ImportError: matplotlib is not installed (`pip install 'jscg[report]'`).

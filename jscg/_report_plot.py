@@ -13,11 +13,11 @@ _ROWS = 12
 def plot(report: Any) -> Any:
     """Shares, signal-to-noise ratios and alternatives, one beside the other."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.pyplot as plt
     except ImportError:
         raise missing_extra("a plot", "matplotlib") from None
-    figure = Figure(figsize=(14, 4.5), layout="constrained")
-    shares, signals, others = figure.subplots(1, 3)
+    _, every = plt.subplots(1, 3, figsize=(14, 4.5), layout="constrained")
+    shares, signals, others = every
     drawn = [d for d in report.draws if not math.isnan(d.share)][:_ROWS]
     _bars(
         shares,
@@ -40,7 +40,7 @@ def plot(report: Any) -> Any:
     _bars(others, names, [a.product for a in rows], errors)
     others.axvline(1.0, color="black", linewidth=1)
     others.set_title("variance x work (present: 1)")
-    return figure
+    return every
 
 
 def _bars(axes: Any, names: list[str], sizes: list[float], errors: list[float]) -> None:

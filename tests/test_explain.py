@@ -488,3 +488,9 @@ def test_leaves_of_arguments_are_named():
 
     (found,) = jscg.explain(fun)({"net": {"a": 1.0, "b": 0.5}}, KEY).findings
     assert found.paths[0].title == "from the argument 'params.net.b' to the draw 'bernoulli_0'"
+
+
+@pytest.mark.parametrize("other", [ValueError("x"), "abc"])
+def test_of_something_else_nothing_is_explained(other):
+    with pytest.raises(TypeError, match="an error that jscg has raised, or a function"):
+        jscg.explain(other)

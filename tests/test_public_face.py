@@ -664,3 +664,10 @@ def test_such_a_derivative_names_the_line_of_the_draw():
         jscg.JscgError, match=r"bernoulli draw at .*test_public_face.py:\d+.*two_coins"
     ):
         jax.grad(jscg.surrogate(two_coins), 1)(0.3, 0.5, KEY)
+
+
+def test_arguments_that_are_handed_to_the_wrong_call():
+    with pytest.raises(
+        TypeError, match=r"argnums must be .*got dict.*grad_expectation\(fun\)\(params"
+    ):
+        jscg.grad_expectation(lambda p, k: p["a"], {"a": 1.0}, random.key(0))

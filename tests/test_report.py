@@ -655,10 +655,9 @@ class Bar:
 
 
 def test_progress(monkeypatch):
-    module = types.ModuleType("tqdm.auto")
+    module = types.ModuleType("tqdm")
     module.tqdm = Bar
-    monkeypatch.setitem(sys.modules, "tqdm", types.ModuleType("tqdm"))
-    monkeypatch.setitem(sys.modules, "tqdm.auto", module)
+    monkeypatch.setitem(sys.modules, "tqdm", module)
     Bar.made.clear()
     # Of these one is the present choice, one another program, one cannot be used.
     tried = [PLAIN, est.Enumerate(), est.Pathwise()]
@@ -668,19 +667,21 @@ def test_progress(monkeypatch):
     assert [bar.options["delay"] for bar in Bar.made] == [0, 2]
     assert [bar.total for bar in Bar.made] == [2 * (1 + 1 + 4), 1 + 2]
     assert all(bar.closed and bar.n == bar.total for bar in Bar.made)
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     report_of(interaction, 1.0, KEY, n=4, progress=None)
     with pytest.raises(ImportError, match=r"jscg\[report\]"):
         report_of(interaction, 1.0, KEY, n=4, progress=True)
 
 
 def test_plot(monkeypatch, small):
-    pytest.importorskip("matplotlib")
-    axes = small.plot().axes
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    axes = small.plot()
     assert [len(a.patches) for a in axes] == [1, 1, 2]
     widths = [bar.get_width() for bar in axes[0].patches]
     assert widths == [d.share for d in small.draws]
     assert [t.get_text() for t in axes[1].get_yticklabels()] == ["p"]
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert pyplot.get_fignums()  # so that notebooks show it
+    pyplot.close("all")
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"jscg\[report\]"):
         small.plot()
