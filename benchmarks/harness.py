@@ -121,17 +121,25 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return result
 
 
-def _seconds(call: Callable[[], Any], repeats: int) -> float:
-    start = time.perf_counter()
+def _seconds(
+    call: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    start = clock()
     for _ in range(repeats):
         jax.block_until_ready(call())
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
-def time_ratio(first: Callable[[], Any], second: Callable[[], Any], pairs: int = 40) -> Ratio:
+def time_ratio(
+    first: Callable[[], Any],
+    second: Callable[[], Any],
+    pairs: int = 40,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Ratio:
     """Seconds of `first` over seconds of `second`, in alternating pairs after a warm-up.
 
-    Short calls are repeated inside one measurement, until it takes a few milliseconds.
+    Short calls are repeated inside one measurement, until it takes a few milliseconds.  With
+    `time.process_time` as the clock it is the work of all threads that is compared.
     """
     if pairs < 1:
         raise ValueError(f"pairs must be at least 1, got {pairs}")
@@ -141,8 +149,8 @@ def time_ratio(first: Callable[[], Any], second: Callable[[], Any], pairs: int =
     repeats = max(1, round(SECONDS_PER_MEASUREMENT / max(once, 1e-7)))
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(pairs):
-        times[0].append(_seconds(first, repeats))
-        times[1].append(_seconds(second, repeats))
+        times[0].append(_seconds(first, repeats, clock))
+        times[1].append(_seconds(second, repeats, clock))
     return Ratio.of(*times)
 
 
