@@ -6,6 +6,8 @@ summand (1/B for a mean over a batch of B) and Q the cost-to-go in the units of 
 * s b (1 - box(log p_w)) has value zero and the gradient -s b dlog p_w: it turns Q into Q - b;
 * s (b^2 - sg b^2) and, added to log p_w where costs are weighted, -(2/n)(b - sg b), with n the
   elements of w for one of b, have together the gradient of the squared error, 2 s (b - Q) db.
+
+Beside a fitted baseline, what b learns is Q in another form (`_regression._to_learn`).
 """
 
 from __future__ import annotations
@@ -55,10 +57,15 @@ class Baseline:
         fixed = lax.stop_gradient(b)
         term = jnp.sum(fixed * (1.0 - box(log_prob))) + jnp.sum(b**2 - fixed**2)
         rw.add_extra(frame, self.scale * term)
-        count = log_prob.size / max(b.size, 1)
-        rw.set_log_prob(frame, node, log_prob - (2.0 / count) * (b - fixed))
+        rw.set_log_prob(frame, node, log_prob + self.learning(frame))
         frame.terms.clear()  # they hold the log-prob as it was
         frame.raw[node] = log_prob
+
+    def learning(self, frame: Frame) -> Any:
+        """Zero, with which what it weights becomes a target of the baseline."""
+        b = self.laid_out(frame)
+        count = frame.raw[self.node].size / max(b.size, 1)
+        return (-2.0 / count) * (b - lax.stop_gradient(b))
 
     def laid_out(self, frame: Frame) -> Any:
         """Its value, with all axes of the draw."""

@@ -27,8 +27,12 @@ def fitted_terms(rw: Any, frame: Frame) -> Iterator[Any]:
 
 def _drawn(rw: Any, frame: Frame, fitted: Fitted) -> Drawn:
     baseline = rw.plan.baselines.get(fitted.node)
-    known = None if baseline is None else baseline.scale * baseline.laid_out(frame)
-    return Drawn(frame.raw[fitted.node], known)
+    log_prob = frame.raw[fitted.node]
+    if baseline is None:
+        return Drawn(log_prob, None, None)
+    known = baseline.scale * baseline.laid_out(frame)
+    learning = jnp.broadcast_to(baseline.learning(frame), log_prob.shape)
+    return Drawn(log_prob, known, learning)
 
 
 def _values(rw: Any, frame: Frame) -> dict[Any, Values]:

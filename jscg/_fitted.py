@@ -84,10 +84,15 @@ class Fitted:
         return [*self.to_go, *self.own, *itertools.chain(*self.above)]
 
     @property
+    def noises(self) -> int:
+        """How many of the predictors, the first, have mean zero."""
+        return bool(self.own) + len(self.deviations)
+
+    @property
     def predictors(self) -> int:
         """How many there are."""
         own = bool(self.own)
-        moving = own + len(self.deviations) + len(self.above)
+        moving = self.noises + len(self.above)
         repeated = (1 + moving + (own and self.varied)) if self.shape[0] > 1 else 0
         return moving + own + repeated
 

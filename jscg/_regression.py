@@ -46,10 +46,12 @@ class Drawn(NamedTuple):
     Attributes:
       log_prob: with all its axes.
       baseline: of the user, in the units of the objective, subtracted already; or None.
+      learning: zero, with all axes; what it multiplies is added to that baseline's target; or None.
     """
 
     log_prob: Any
     baseline: Any
+    learning: Any
 
 
 def fitted_term(fits: list[Fitted], values: dict[Any, Values], drawn: list[Drawn]) -> Any:
@@ -71,10 +73,15 @@ def fitted_term(fits: list[Fitted], values: dict[Any, Values], drawn: list[Drawn
             if f.own and not f.varied:
                 each[..., len(known) - 1] = 0.0  # it is the same for all samples
         x = jnp.concatenate([x[..., :-1], others * changing, x[..., -1:]], -1)
-    prediction, slope = cross_fit(lax.stop_gradient(x))
-    log_probs = jnp.stack([columns.log_prob(f, d) for f, d in zip(fits, drawn, strict=True)])
+    x = lax.stop_gradient(x)
+    prediction, slope = cross_fit(x)
+    pairs = zip(fits, drawn, strict=True)
+    log_probs = jnp.stack([columns.by_cell(f, d.log_prob) for f, d in pairs])
     out = jnp.sum(prediction * (1.0 - box(log_probs)))
-    for f, s in zip(fits, slope, strict=True):
+    for f, d, s, each, (_, known) in zip(fits, drawn, slope, x, chosen, strict=True):
+        if d.learning is not None:
+            more = _to_learn(f, s, each[..., : len(known)])
+            out = out + jnp.sum(more * columns.by_cell(f, d.learning))
         # The first predictor is no baseline: its covariance with the score is known, though.
         for term in f.own:
             exact = columns.sum(term, values[term.atom].frozen)
@@ -97,6 +104,19 @@ def _predictors(f: Fitted, drawn: Drawn, columns: _Columns):
     if f.own:
         known.append([(1.0, columns.number(t, "expected")) for t in f.own])
     return target, known
+
+
+def _to_learn(f: Fitted, slope: Any, known: Any) -> Any:
+    """What is added to the scored cost-to-go for the user's baseline to learn.
+
+    A regression of that alone learns slowly what the textbook's sum shows at once: there log q of
+    the draw's units cancels log p of others.  What is enumerated over them comes back as its
+    expectation, and the fit takes it away again, having it as a predictor.  What the deviations
+    predict is noise of mean zero: the slopes are of other cells.  The rest of the fit must not be
+    taken away, or whatever of the baseline the fit makes up for would have no value of its own.
+    """
+    noise = jnp.sum(slope[:, : f.noises] * known[..., : f.noises], -1)
+    return (known[..., -1] if f.own else 0.0) - noise
 
 
 class _Columns:
@@ -137,8 +157,8 @@ class _Columns:
         cells = jnp.broadcast_to(jnp.mean(lax.stop_gradient(b), rest), sizes)
         return self._add(cells.reshape(self.shape))
 
-    def log_prob(self, f: Fitted, drawn: Drawn) -> Any:
-        every = LogProb(drawn.log_prob, tuple(range(drawn.log_prob.ndim)))
+    def by_cell(self, f: Fitted, array: Any) -> Any:
+        every = LogProb(array, tuple(range(array.ndim)))
         return every.keep(f.axes).array.reshape(self.shape)
 
 

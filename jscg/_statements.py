@@ -19,7 +19,9 @@ def baseline(x: jax.Array, b: Any) -> jax.Array:
     on whatever the draw does not influence; that is checked.  Where b depends on arguments in
     `argnums`, their gradient is that of the squared error between b and the cost-to-go, in the
     units of one summand of the objective: for a mean over a batch, of one example's cost.  So one
-    optimiser step trains the model and its baselines.
+    optimiser step trains the model and its baselines.  Costs that are enumerated over the draw need
+    no baseline and are left out, but where one is fitted beside b (over a batch, by default): there
+    b learns the whole cost-to-go, their expectation included, less noise of mean zero.
 
     Args:
       x: a drawn value, of shape `(*batch, *unit)`, as the sampler returned it.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import random
+from jax import lax, random
 from jax.nn import log_sigmoid, sigmoid
 from oracle import gradient
 
@@ -77,6 +77,7 @@ def mean_over_outcomes(monkeypatch, fun, theta, rows, shape):
     return jnp.tensordot(probs, values, 1)
 
 
+SCORES = jscg.estimators.ScoreFunction(baseline=None)
 UPSTREAM = jscg.estimators.Auto(upstream=True)
 CASES = {
     "over a batch": (1, 5, None),
@@ -234,3 +235,50 @@ def test_solve():
     right = np.asarray(random.normal(random.key(1), (3, 7, 5)))
     expected = np.linalg.solve(left, right[..., None])[..., 0]
     np.testing.assert_allclose(_regression.solve(left, right), expected, rtol=1e-3, atol=1e-5)
+
+
+BITS = np.array(list(itertools.product([False, True], repeat=3)))
+WEIGHTS = np.linspace(-1.5, 1.5, 9).reshape(3, 3)
+
+
+def guided(params, key):
+    """A divergence; the first layer's baseline is a number, the second's a table by the first."""
+    k1, k2 = random.split(key)
+    x1 = random.bernoulli(k1, sigmoid(params["v1"]), (32, 3))
+    x1 = jscg.baseline(x1, jnp.broadcast_to(params["b1"], (32,)))
+    logits = params["v2"] + (x1 - 0.5) @ WEIGHTS
+    x2 = random.bernoulli(k2, sigmoid(logits))
+    x2 = jscg.baseline(x2, params["b2"][jnp.sum(x1 * np.array([4, 2, 1]), -1)])
+    return jnp.mean(both_costs(params["v1"], logits, x1, x2))
+
+
+def both_costs(v1, logits, x1, x2):
+    """The log-probs of each unit alone are enumerated; what cancels most of them is scored."""
+    log_q = [jnp.where(x, log_sigmoid(a), log_sigmoid(-a)) for a, x in ((v1, x1), (logits, x2))]
+    log_q = jnp.sum(log_q[0], -1) + jnp.sum(log_q[1], -1)
+    return log_q - jnp.log(3e-3 + jnp.exp(lax.stop_gradient(log_q)))
+
+
+def with_exact_baselines(v1, v2):
+    """The parameters of `guided`: each baseline is what is expected of its draw's cost-to-go."""
+    logits = v2 + (BITS - 0.5) @ WEIGHTS
+    q1 = jnp.exp(jnp.sum(log_prob(v1, BITS), -1))
+    q2 = jnp.exp(jnp.sum(log_prob(logits[:, None], BITS), -1))  # [x1, x2]
+    mean = jnp.sum(q2 * both_costs(v1, logits[:, None], BITS[:, None], BITS), -1)
+    upstream = jnp.sum(log_prob(v1, BITS), -1)
+    return {"v1": v1, "v2": v2, "b1": jnp.sum(q1 * mean), "b2": mean - upstream}
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_the_baseline_of_the_user_learns_the_cost_to_go_without_its_noise(samples):
+    params = with_exact_baselines(jnp.array([0.3, -0.2, 0.5]), jnp.array([0.4, 0.0, -0.6]))
+    keys, found = random.split(random.key(5), 4000), {}
+    for name, estimators in (("ours", None), ("scores", SCORES)):
+        g = jscg.grad_expectation(guided, num_samples=samples, estimators=estimators)
+        found[name] = jax.device_get(jax.jit(jax.vmap(g, (None, 0)))(params, keys))
+    for name in ("b1", "b2", "v1", "v2"):
+        ours, scores = (np.asarray(found[n][name], np.float64) for n in ("ours", "scores"))
+        assert ours.var(0).sum() < 0.2 * scores.var(0).sum(), name
+        if name in ("b1", "b2"):  # no drift at the exact values
+            z = ours.mean(0) / (ours.std(0) / len(ours) ** 0.5)
+            assert np.all(np.abs(z) < 4.5), (name, z)
