@@ -40,6 +40,7 @@ html_static_path = ["static"]
 
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
+nb_merge_streams = True
 nb_execution_mode = "off"  # shown as they are stored; .ci/run executes them
 
 autodoc_typehints = "signature"
