@@ -200,14 +200,22 @@ def _items(vertices, draws, costs, plan: Plan, names) -> dict[Vertex, Item]:
             ways = [how for how, *_ in info.estimates]
             size = f"[{', '.join(map(str, info.shape))}]" if info.shape else ""
             notes = (f"{info.family}{size}",)
-            item = Item("stochastic", info.name, notes, str(info), _style(ways), scope)
+            tip = str(info).replace(info.where, str(place))  # a picture is handed on: no paths
+            item = Item("stochastic", info.name, notes, tip, _style(ways), scope)
         elif vertex.kind == COST:
             info = costs[vertex]
             text = info.text if len(info.text) <= 30 else info.text[:27] + "..."
             size = f"[{', '.join(map(str, info.shape))}]" if info.shape else ""
             label = str(list(costs).index(vertex))
             notes = tuple(filter(None, (text, size)))
-            item = Item("cost", label, notes, f"{info.where}\n{info.text}", "", scope)
+            item = Item(
+                "cost",
+                label,
+                notes,
+                f"{info._place or place or info.where}\n{info.text}",
+                "",
+                scope,
+            )
         items[vertex] = item
     return items
 
