@@ -34,22 +34,26 @@ def roles(options: Any, args: tuple, leaves: list, owners: list[int]):
     return dynamic, for_gradient, keys
 
 
+def argument_names(fun: Callable) -> dict[int, str]:
+    """What the function calls its positional arguments, where that is known."""
+    try:
+        parameters = inspect.signature(fun).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    return {i: p.name for i, p in enumerate(parameters) if p.kind in _POSITIONAL}
+
+
 def input_names(fun: Callable, options: Any, args: tuple, kwargs: dict) -> list[str | None]:
     """What to call the inputs of the program of a function; keys have no name."""
     paths, _ = jax.tree_util.tree_flatten_with_path((args, kwargs))
     owners = owners_of(args, kwargs)
     dynamic, _, keys = roles(options, args, [leaf for _, leaf in paths], owners)
-    try:
-        parameters = list(inspect.signature(fun).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
+    arguments = argument_names(fun)
     names: list[str | None] = []
     for (path, leaf), owner, traced in zip(paths, owners, dynamic, strict=True):
         if not traced:
             continue
-        named = 0 <= owner < len(parameters) and parameters[owner].kind in _POSITIONAL
-        argument = parameters[owner].name if named else f"args[{owner}]"
-        parts = [argument] if owner >= 0 else []
+        parts = [arguments.get(owner, f"args[{owner}]")] if owner >= 0 else []
         rest = jax.tree_util.keystr(path[2:], simple=True, separator=".")
         if owner < 0:
             rest = jax.tree_util.keystr(path[1:], simple=True, separator=".")

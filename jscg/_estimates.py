@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ._arguments import is_key, owners_of, roles
 from ._compat import open_jaxpr
 from ._errors import ArgumentError
-from ._trace import is_key, owners_of, split_key
+from ._trace import Options, split_key
 from ._work import numbers_held, work
 
 _AT_ONCE = 256
@@ -41,7 +42,7 @@ class Arguments:
       keys: of these, the keys.
     """
 
-    def __init__(self, args: tuple, argnums: tuple[int, ...], key_argnums: tuple[int, ...]):
+    def __init__(self, args: tuple, options: Options):
         leaves, self.tree = jax.tree.flatten(args)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             raise ArgumentError(
@@ -50,21 +51,13 @@ class Arguments:
                 "compiled in any case."
             )
         owners = owners_of(args, {})
-        differentiated = {i % len(args) for i in argnums if -len(args) <= i < len(args)}
-        named = {i % len(args) for i in key_argnums if -len(args) <= i < len(args)}
+        dynamic, _, named = roles(options, args, leaves, owners)
         self.leaves = leaves
-        self.places = [
-            place
-            for place, (leaf, owner) in enumerate(zip(leaves, owners, strict=True))
-            if owner in differentiated | named
-            or isinstance(leaf, (jax.Array, np.ndarray, np.generic))
-        ]
+        self.places = [place for place, traced in enumerate(dynamic) if traced]
         self.values = [leaves[place] for place in self.places]
         self.key_places = [
-            place for place in self.places if (owners[place] in named or is_key(leaves[place]))
+            p for p in self.places if (owners[p] in named if named else is_key(leaves[p]))
         ]
-        if named:
-            self.key_places = [place for place in self.places if owners[place] in named]
         if not self.key_places:
             raise ArgumentError(
                 "jscg: variance_report needs a random key among the arguments of the function, to "

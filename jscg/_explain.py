@@ -11,7 +11,7 @@ from ._api import Estimators, options_of
 from ._arguments import input_names
 from ._describe import describe
 from ._errors import ArgumentTypeError, JscgError
-from ._infos import CostInfo, DrawInfo
+from ._infos import CostInfo
 from ._nodes import FREE
 from ._paths import Flow, Spot, Step, row_of
 from ._plan import Plan
@@ -256,7 +256,8 @@ def _of_plan(plan: Plan, inputs: list[str | None]) -> Explanation:
             if one.draw == draw.name:
                 steps = _to_cost(flow, spots, costs[one.cost])
                 paths.append(Path(f"from {name} to cost {one.cost}", steps))
-        findings.append(Finding(_way(draw), tuple(paths)))
+        text = f"{name} ({draw.family}), {'; '.join(draw.ways)}"
+        findings.append(Finding(text, tuple(paths)))
     return Explanation(False, tuple(findings), ())
 
 
@@ -265,13 +266,3 @@ def _to_cost(flow: Flow, spots: list[Spot], cost: CostInfo) -> tuple[Step, ...]:
     steps = flow.steps(flow.influence(spots, cost._variables))
     row = cost._place.row if cost._place is not None else None
     return steps if row is None or (steps and steps[-1][:2] == row) else (*steps, Step(*row))
-
-
-def _way(draw: DrawInfo) -> str:
-    """How a draw is estimated, and why."""
-    ways = []
-    for how, why, costs in draw.estimates:
-        many = f" in cost{'s' if len(costs) > 1 else ''} {', '.join(map(str, costs))}"
-        baseline = f", {draw.baseline}" if "scored" in how and draw.baseline else ""
-        ways.append(f"{how}{many if costs else ''}{baseline}: {why}")
-    return f"the draw {draw.name!r} ({draw.family}), {'; '.join(ways)}"

@@ -64,11 +64,17 @@ class DrawInfo:
         lines = [f"{self.name}: {self.family}{size}  {self.where}{biased}"]
         given = [f"{name} of {', '.join(of)}" for name, of in self.parameters.items() if of]
         lines += [f"  {'; '.join(given)}"] if given else []
+        return "\n".join([*lines, *(f"  {way}" for way in self.ways)])
+
+    @property
+    def ways(self) -> list[str]:
+        """How it is estimated, for which costs, and why, in words."""
+        ways = []
         for how, why, costs in self.estimates:
             many = f" in cost{'s' if len(costs) > 1 else ''} {', '.join(map(str, costs))}"
             baseline = f", {self.baseline}" if "scored" in how and self.baseline else ""
-            lines.append(f"  {how}{many if costs else ''}{baseline}: {why}")
-        return "\n".join(lines)
+            ways.append(f"{how}{many if costs else ''}{baseline}: {why}")
+        return ways
 
 
 @dataclasses.dataclass(frozen=True)

@@ -146,7 +146,7 @@ def variance_report(
     asked = Asked(fun, argnums, has_aux, key_argnums)
 
     def report(*args: Any) -> VarianceReport:
-        arguments = Arguments(args, options.argnums, options.key_argnums)
+        arguments = Arguments(args, options)
         traces = traces_of(fun)
         trace(fun, options, args, {}, traces)  # raises what `grad_expectation` raises
         found: list[Any] = []

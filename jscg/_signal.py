@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
+from ._arguments import argument_names
 from ._estimates import Tally
 
 _CLEAR = 2.0
@@ -71,11 +71,7 @@ def _signal(
 
 def paths_of(fun: Callable, args: tuple, argnums: tuple[int, ...]) -> list[str]:
     """Every leaf of the arguments that the gradient is for, with the name of the argument."""
-    try:
-        parameters = list(inspect.signature(fun).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
-    named = {i: p.name for i, p in enumerate(parameters) if p.kind is not p.VAR_POSITIONAL}
+    named = argument_names(fun)
     out = []
     for i in argnums:
         name = named.get(i % len(args), f"args[{i % len(args)}]")

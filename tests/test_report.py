@@ -16,6 +16,7 @@ from oracle import BOUND, QUICK
 import jscg
 from jscg import _alternatives, _estimates, _signal
 from jscg import estimators as est
+from jscg._api import options_of
 
 KEY = random.key(20150622)
 PLAIN = est.ScoreFunction(baseline=None)
@@ -482,7 +483,7 @@ def test_the_work_of_every_step_is_counted():
         return lax.scan(step, 0.0, random.split(key, steps))[0]
 
     def work(steps):
-        arguments = _estimates.Arguments((0.3, KEY, steps), (0,), ())
+        arguments = _estimates.Arguments((0.3, KEY, steps), options_of(0, False, 1, None, None))
         gradient = lambda args, _: jscg.grad_expectation(cost)(*args)  # noqa: E731
         return _estimates.once(arguments, gradient).work
 
