@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
+from ._arguments import check_floats
+from ._calls import compiled
 from ._errors import ArgumentError, ArgumentTypeError
-from ._trace import Options, trace, traces_of
+from ._trace import Options, trace
 from .estimators import Estimator
 
 Estimators = Estimator | Mapping[str, Estimator] | None
@@ -62,16 +63,14 @@ def surrogate(
       >>> bool(abs(estimate - 3.0) < 0.2)
       True
     """
-    return _surrogate(fun, options_of(argnums, has_aux, num_samples, estimators, key_argnums))
+    options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
+    return compiled(fun, options, "surrogate", functools.partial(_surrogate, options))
 
 
-def _surrogate(fun: Callable, options: Options) -> Callable:
-    traces = traces_of(fun)
-
-    @functools.wraps(fun)
+def _surrogate(options: Options, fun: Callable) -> Callable:
     def surrogate_fun(*args, **kwargs):
-        rewriter, inputs, tree = trace(fun, options, args, kwargs, traces)
-        cost, aux = jax.tree.unflatten(tree, rewriter([jnp.asarray(x) for x in inputs]))
+        rewriter, inputs, tree = trace(fun, options, args, kwargs)
+        cost, aux = jax.tree.unflatten(tree, rewriter(inputs))
         return (cost, aux) if options.has_aux else cost
 
     return surrogate_fun
@@ -114,8 +113,7 @@ def value_and_grad_expectation(
       (Array(0.5, dtype=float32), Array(2., dtype=float32, weak_type=True))
     """
     options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
-    weighted = _surrogate(fun, dataclasses.replace(options, purpose="first order"))
-    return functools.wraps(fun)(jax.value_and_grad(weighted, argnums, has_aux))
+    return _first_order(fun, options, jax.value_and_grad, argnums)
 
 
 def grad_expectation(
@@ -163,21 +161,25 @@ def grad_expectation(
       >>> float(jscg.grad_expectation(f)(0.25, jax.random.key(0)))
       2.0
     """
-    both = value_and_grad_expectation(
-        fun,
-        argnums,
-        has_aux,
-        num_samples=num_samples,
-        estimators=estimators,
-        key_argnums=key_argnums,
-    )
+    options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
+    return _first_order(fun, options, jax.grad, argnums)
 
-    @functools.wraps(fun)
-    def grad_fun(*args, **kwargs):
-        value, grads = both(*args, **kwargs)
-        return (grads, value[1]) if has_aux else grads
 
-    return grad_fun
+def _first_order(fun: Callable, options: Options, grad: Callable, argnums: Any) -> Callable:
+    options = dataclasses.replace(options, purpose="first order")
+    single = not isinstance(argnums, Sequence)
+
+    def make(fun: Callable) -> Callable:
+        which = options.argnums[0] if single else options.argnums
+        derive = grad(_surrogate(options, fun), which, options.has_aux)
+
+        def derived(*args, **kwargs):
+            check_floats(fun, options.argnums, args)
+            return derive(*args, **kwargs)
+
+        return derived
+
+    return compiled(fun, options, (grad, single), make)
 
 
 def options_of(argnums, has_aux, num_samples, estimators, key_argnums) -> Options:

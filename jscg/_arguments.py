@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from ._errors import ArgumentTypeError
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -26,12 +28,15 @@ def roles(options: Any, args: tuple, leaves: list, owners: list[int]):
     for_gradient = {i % len(args) for i in options.argnums if -len(args) <= i < len(args)}
     keys = {i % len(args) for i in options.key_argnums if -len(args) <= i < len(args)}
     dynamic = [
-        owner in for_gradient
-        or owner in keys
-        or isinstance(leaf, (jax.Array, np.ndarray, np.generic))
+        owner in for_gradient or owner in keys or is_array(leaf)
         for leaf, owner in zip(leaves, owners, strict=True)
     ]
     return dynamic, for_gradient, keys
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is traced wherever it stands."""
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic))
 
 
 def argument_names(fun: Callable) -> dict[int, str]:
@@ -41,6 +46,39 @@ def argument_names(fun: Callable) -> dict[int, str]:
     except (TypeError, ValueError):
         return {}
     return {i: p.name for i, p in enumerate(parameters) if p.kind in _POSITIONAL}
+
+
+def leaves_for(fun: Callable, argnums: Sequence[int], args: tuple) -> Iterator[tuple[str, Any]]:
+    """Every leaf of the arguments that the gradient is for, after its name."""
+    named = argument_names(fun)
+    for i in argnums:
+        if -len(args) <= i < len(args):
+            name = named.get(i % len(args), f"args[{i % len(args)}]")
+            for path, leaf in jax.tree_util.tree_leaves_with_path(args[i]):
+                yield name + jax.tree_util.keystr(path), leaf
+
+
+def check_arrays(fun: Callable, argnums: Sequence[int], args: tuple) -> None:
+    """Raises if something that the gradient is for is no array."""
+    for name, leaf in leaves_for(fun, argnums, args):
+        if not is_array(leaf) and not isinstance(leaf, (bool, int, float, complex)):
+            raise ArgumentTypeError(
+                f"jscg: a gradient requires real-valued inputs, but argument {name!r} is {leaf!r}, "
+                f"of type {type(leaf).__name__}. Make it an argument of its own that is not in "
+                "argnums."
+            )
+
+
+def check_floats(fun: Callable, argnums: Sequence[int], args: tuple) -> None:
+    """Raises if something that the gradient is for has none."""
+    for name, leaf in leaves_for(fun, argnums, args):
+        if is_key(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            dtype = "is a random key" if is_key(leaf) else f"has dtype {jnp.result_type(leaf)}"
+            raise ArgumentTypeError(
+                f"jscg: a gradient requires real-valued inputs, but argument {name!r} {dtype}. Use "
+                "a float (1.0 in the place of 1, or x.astype(float)), or make it an argument of "
+                "its own that is not in argnums."
+            )
 
 
 def input_names(fun: Callable, options: Any, args: tuple, kwargs: dict) -> list[str | None]:

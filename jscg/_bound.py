@@ -14,13 +14,14 @@ from jax import lax
 from ._activity import active_variables
 from ._api import options_of
 from ._arguments import input_names
+from ._calls import compiled
 from ._errors import BiasError
 from ._frame import Frame, Scope
 from ._nodes import StochasticNode
 from ._plan import Plan
 from ._rewrite import Rewriter
 from ._source import where
-from ._trace import trace, traces_of
+from ._trace import Options, trace
 from ._trail import follow
 from .estimators import ScoreFunction
 
@@ -80,19 +81,15 @@ def upper_bound(
     score = ScoreFunction(baseline=None)
     options = options_of(argnums, has_aux, num_samples, score, key_argnums)
     options = dataclasses.replace(options, purpose="bound")
-    traces = traces_of(fun)
+
+    draw = compiled(fun, options, "samples", functools.partial(_samples_of, options))
+    # Its arguments are the whole of those of `fun`, so that no place among them says more.
+    anywhere = dataclasses.replace(options, argnums=(), key_argnums=())
+    at = compiled(fun, anywhere, ("bound", options), functools.partial(_bound_at, options))
 
     @functools.wraps(fun)
     def at_old(*args, **kwargs):
-        rewriter, old, _ = trace(fun, options, args, kwargs, traces)
-        plan = rewriter.plan
-        try:
-            _check_costs(plan)
-        except BiasError as error:
-            names = input_names(fun, options, args, kwargs)
-            follow(error, plan.program, plan.active_inputs, names)
-            raise
-        samples = Sampling(plan).samples([jnp.asarray(x) for x in old])
+        samples = draw(*args, **kwargs)
 
         def bound(*new):
             if len(new) != len(options.argnums):
@@ -102,17 +99,47 @@ def upper_bound(
                 )
             changed = list(args)
             for place, value in zip(options.argnums, new, strict=True):
-                changed[place] = value
-            _, inputs, _ = trace(fun, options, tuple(changed), kwargs, traces)
-            return Bound(plan).at([jnp.asarray(x) for x in inputs], samples)
+                changed[place] = jax.tree.map(jnp.asarray, value)
+            return at(tuple(changed), kwargs, samples)
 
         return bound
 
     return at_old
 
 
+def _samples_of(options: Options, fun: Callable) -> Callable:
+    def samples(*args, **kwargs) -> list[Any]:
+        rewriter, inputs, _ = trace(fun, options, args, kwargs)
+        plan = rewriter.plan
+        try:
+            _check_costs(plan)
+        except BiasError as error:
+            names = input_names(fun, options, args, kwargs)
+            follow(error, plan.program, plan.active_inputs, names)
+            raise
+        found = Sampling(plan).samples(inputs)
+        return [found[node] for node in _in_order(plan)]
+
+    return samples
+
+
+def _bound_at(options: Options, fun: Callable) -> Callable:
+    def at(args: tuple, kwargs: dict, samples: list[Any]) -> jax.Array:
+        rewriter, inputs, _ = trace(fun, options, args, kwargs)
+        plan = rewriter.plan
+        return Bound(plan).at(inputs, dict(zip(_in_order(plan), samples, strict=True)))
+
+    return at
+
+
+def _in_order(plan: Plan) -> list[StochasticNode]:
+    return [node for node in plan.nodes if node in plan.scored]
+
+
 class Sampling(Rewriter):
     """Runs a program for its samples and their log-probs."""
+
+    differentiated = False
 
     def __init__(self, plan: Plan):
         super().__init__(plan)

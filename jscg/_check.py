@@ -16,6 +16,7 @@ from ._arguments import is_key
 from ._enumerator import exact_expectation
 from ._errors import ArgumentError, BiasError
 from ._trace import split_key, trace
+from ._traceback import short_traceback
 
 _MOST_OUTCOMES = 2**14
 _AT_ONCE = 256
@@ -126,6 +127,7 @@ def check_unbiased(
         key_argnums=key_argnums,
     )
 
+    @short_traceback
     def check(*args) -> Certificate:
         places = [i for i in range(len(args)) if i in options.key_argnums or is_key(args[i])]
         if not places:
@@ -180,7 +182,7 @@ def _exact_gradient(fun: Callable, options: Any, at: Callable, known: list[jax.A
     """By enumeration; None where that is not possible."""
 
     def expectation(leaves):
-        rewriter, inputs, _ = trace(fun, options, tuple(at(leaves)), {}, {})
+        rewriter, inputs, _ = trace(fun, options, tuple(at(leaves)), {})
         exact = exact_expectation(rewriter.plan, _MOST_OUTCOMES)
         if exact is None:
             raise BiasError

@@ -15,7 +15,8 @@ from ._infos import CostInfo
 from ._nodes import FREE
 from ._paths import Flow, Spot, Step, row_of
 from ._plan import Plan
-from ._trace import trace, traces_of
+from ._trace import trace
+from ._traceback import short_traceback
 from ._trail import Trail
 
 _WIDTH = 100
@@ -123,8 +124,9 @@ def explain(
     Of an error it shows what is refused and why, the lines by which the draw comes to where the
     program is refused (marked by >) and on to the result, those by which the arguments come there,
     and what to do instead.  Of a function it shows for each draw how its part of the gradient is
-    estimated and why, the lines by which an argument comes to its parameters, and those by which
-    it comes to each cost that it influences.  Paths are the shortest there are.
+    estimated and why, what its parameters depend on, the lines by which the nearest of these
+    arguments comes to them, and those by which the draw comes to each cost that it influences.
+    Paths are the shortest there are.
 
     Args:
       error_or_fun: an error that jscg has raised (`sys.last_value` is the last one in a notebook),
@@ -165,11 +167,11 @@ def explain(
     fun = error_or_fun
     options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
     options = dataclasses.replace(options, purpose="first order")
-    traces = traces_of(fun)
 
+    @short_traceback
     def explain_fun(*args, **kwargs) -> Explanation:
         try:
-            plan = trace(fun, options, args, kwargs, traces)[0].plan
+            plan = trace(fun, options, args, kwargs)[0].plan
         except JscgError as error:
             return _of_error(error)
         return _of_plan(plan, input_names(fun, options, args, kwargs))
@@ -257,7 +259,8 @@ def _of_plan(plan: Plan, inputs: list[str | None]) -> Explanation:
                 steps = _to_cost(flow, spots, costs[one.cost])
                 paths.append(Path(f"from {name} to cost {one.cost}", steps))
         text = f"{name} ({draw.family}), {'; '.join(draw.ways)}"
-        findings.append(Finding(text, tuple(paths)))
+        given = [f"its {k} depends on {', '.join(of)}" for k, of in draw.parameters.items() if of]
+        findings.append(Finding("\n".join([text, *given]), tuple(paths)))
     return Explanation(False, tuple(findings), ())
 
 

@@ -11,7 +11,8 @@ from ._arguments import input_names
 from ._describe import describe
 from ._errors import ArgumentError
 from ._infos import CostInfo, DrawInfo, InfluenceInfo
-from ._trace import trace, traces_of
+from ._trace import trace
+from ._traceback import short_traceback
 from .picture import Diagram, draw
 
 
@@ -73,7 +74,9 @@ class Graph:
             are drawn as one, then nodes of one function.
 
         Returns:
-          An SVG document, which needs nothing else; write it to a file for a paper.
+          An SVG document, which needs nothing else; write it to a file for a paper.  What each node
+          is shows under the pointer where the picture is part of a page, in JupyterLab (which
+          takes the output of a cell for an image) by `IPython.display.HTML(graph.svg())`.
 
         Raises:
           ValueError: `theme` is none of those.
@@ -135,10 +138,10 @@ def graph(
     options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
     if not any_order:
         options = dataclasses.replace(options, purpose="first order")
-    traces = traces_of(fun)
 
+    @short_traceback
     def graph_fun(*args, **kwargs) -> Graph:
-        plan = trace(fun, options, args, kwargs, traces)[0].plan
+        plan = trace(fun, options, args, kwargs)[0].plan
         return Graph(*describe(plan, input_names(fun, options, args, kwargs)))
 
     return graph_fun

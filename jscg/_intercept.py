@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._context import traced_by_jscg, tracing
+from ._errors import ArgumentTypeError
 from ._primitives import draw_p, typed
 from .draws import FAMILIES
 
@@ -79,7 +80,13 @@ def sample(name: str, args: tuple, kwargs: dict[str, Any]):
 
 
 def _draw(name: str, given: dict[str, Any]):
-    key = typed(given.pop("key"))
+    key = given.pop("key")
+    if np.ndim(key) == 0 and jnp.issubdtype(jnp.result_type(key), jnp.number):
+        raise ArgumentTypeError(
+            f"jscg: the key of this {name} draw is a number, {key!r}. A key is made of a number by "
+            "jax.random.key(0): give the function that."
+        )
+    key = typed(key)
     # Python scalars stay as they are: jax.random reads their weak type.
     names = tuple(
         n

@@ -8,20 +8,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ._advice import advice
 from ._alternatives import Alternative, Asked, Choice, Refusal, Trials, candidates
 from ._api import Estimators, options_of
+from ._arguments import leaves_for
 from ._errors import ArgumentError, ArgumentTypeError
 from ._estimates import Arguments, Chunks, Gradient, Tally, centre_of, once
 from ._progress import Progress
 from ._redraw import Redrawing
 from ._report_text import text_of
 from ._shares import DrawShare, Redrawn, share_of
-from ._signal import ParameterSignal, paths_of, signals
-from ._trace import trace, traces_of
+from ._signal import ParameterSignal, signals
+from ._trace import trace
+from ._traceback import short_traceback
 from .estimators import Estimator
 
 
@@ -145,19 +146,19 @@ def variance_report(
     present = Choice(estimators, options.num_samples)
     asked = Asked(fun, argnums, has_aux, key_argnums)
 
+    @short_traceback
     def report(*args: Any) -> VarianceReport:
         arguments = Arguments(args, options)
-        traces = traces_of(fun)
-        trace(fun, options, args, {}, traces)  # raises what `grad_expectation` raises
+        trace(fun, options, args, {})  # raises what `grad_expectation` raises
         found: list[Any] = []
 
         def gradient(args: tuple, chosen: jax.Array) -> Any:
             redrawing = Redrawing(chosen)
 
             def surrogate(*args: Any) -> jax.Array:
-                rewriter, inputs, tree = trace(fun, options, args, {}, traces, redrawing)
+                rewriter, inputs, tree = trace(fun, options, args, {}, redrawing)
                 found[:] = [rewriter.plan, redrawing]
-                cost, _ = jax.tree.unflatten(tree, rewriter([jnp.asarray(x) for x in inputs]))
+                cost, _ = jax.tree.unflatten(tree, rewriter(inputs))
                 redrawing.forget()
                 return cost
 
@@ -180,7 +181,7 @@ def variance_report(
         draws = tuple(sorted(draws, key=lambda d: -np.nan_to_num(d.share)))
         rows = [m for m in measured if isinstance(m, Alternative)]
         rows.sort(key=operator.attrgetter("product"))
-        signal = signals(base, paths_of(fun, args, options.argnums))
+        signal = signals(base, [path for path, _ in leaves_for(fun, options.argnums, args)])
         words, code = advice(asked, draws, signal, rows, base)
         return VarianceReport(
             draws,

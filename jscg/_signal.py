@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 
-import jax
 import numpy as np
 
-from ._arguments import argument_names
 from ._estimates import Tally
 
 _CLEAR = 2.0
@@ -67,14 +64,3 @@ def _signal(
         snr, off = norm / deviation, (math.sqrt(square + error) - norm) / deviation
     shape = tuple(mean.shape)
     return ParameterSignal(path, shape, norm, deviation, snr, off, distinguishable)
-
-
-def paths_of(fun: Callable, args: tuple, argnums: tuple[int, ...]) -> list[str]:
-    """Every leaf of the arguments that the gradient is for, with the name of the argument."""
-    named = argument_names(fun)
-    out = []
-    for i in argnums:
-        name = named.get(i % len(args), f"args[{i % len(args)}]")
-        for path, _ in jax.tree_util.tree_leaves_with_path(args[i]):
-            out.append(name + jax.tree_util.keystr(path))
-    return out

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import warnings
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,71 +48,62 @@ class Options:
         return dict(self.estimators) if isinstance(self.estimators, tuple) else self.estimators
 
 
-_KEPT_PLANS = 32
-_traces: weakref.WeakKeyDictionary[Any, dict[Any, Traced]] = weakref.WeakKeyDictionary()
-
-
-def traces_of(fun: Callable) -> dict[Any, Traced]:
-    """The traces of a function; they live as long as the function does."""
-    try:
-        return _traces.setdefault(fun, {})
-    except TypeError:  # neither hashable nor weakly referable: they live with the caller
-        return {}
-
-
 Change = Callable[[Program, list[Any]], None]
 
 
 def trace(
-    fun: Callable,
-    options: Options,
-    args: tuple,
-    kwargs: dict,
-    traces: dict,
-    change: Change | None = None,
-):
-    """Traces a function at its arguments, or looks up what was made of it before.
+    fun: Callable, options: Options, args: tuple, kwargs: dict, change: Change | None = None
+) -> tuple[Rewriter, list[jax.Array], Any]:
+    """Traces a function at its arguments, plans its estimators, and makes ready to run it again.
 
     Args:
       fun: the function.
       options: what is wanted of it.
       args: its arguments.
       kwargs: those with names.
-      traces: of the function, so far.
       change: what is done to its program, given that and the variables of its keys, before it is
-        planned.  Nothing of it is kept then.
+        planned.
 
     Returns:
       The rewriter, the inputs of its program, and the tree of its output.
     """
-    leaves, tree = jax.tree.flatten((args, kwargs))
-    owners = owners_of(args, kwargs)
-    dynamic, for_gradient, keys = roles(options, args, leaves, owners)
-    static = tuple(
-        kind_of(leaf) if d else (type(leaf), leaf) for leaf, d in zip(leaves, dynamic, strict=True)
-    )
-    key = (options, tree, static)
+    flat = Flat(fun, options, args, kwargs)
+    with explicit_draws():
+        closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*flat.values)
+    jaxpr = getattr(closed, "jaxpr", closed)
+    program = build(closed)
+    inputs = program.invars[len(jaxpr.constvars) :]
+    if change is not None:
+        change(program, [inputs[flat.places.index(i)] for i in flat.keys])
+    active = [False] * len(jaxpr.constvars) + flat.active
     try:
-        known = traces.get(key)
-    except TypeError as error:
-        raise ArgumentTypeError(
-            "jscg: an argument that is no array must be hashable, because the function is traced "
-            f"once for each of its values: {error}"
-        ) from error
-    if known is None:
-        known = traces[key] = Traced(
-            fun, options, tree, leaves, owners, dynamic, for_gradient, keys
-        )
-    return known(fun, [leaf for leaf, d in zip(leaves, dynamic, strict=True) if d], change)
+        plan = make_plan(program, active, options.choices, options.purpose)
+    except JscgError as error:
+        follow(error, program, active, input_names(fun, options, args, kwargs))
+        raise
+    warn_if_nothing_is_drawn(plan)
+    values = [jnp.asarray(x) for x in [*closed.consts, *flat.values]]
+    return Rewriter(plan, Comparer), values, jax.tree.structure(shapes)
 
 
-class Traced:
-    """A function with its static arguments fixed, and the plans made of it so far."""
+class Flat:
+    """A function of those leaves of its arguments that are traced; all others are fixed.
 
-    def __init__(self, fun, options, tree, leaves, owners, dynamic, for_gradient, keys):
-        self.options, self.tree = options, tree
+    Attributes:
+      values: these leaves.
+      places: where they stand among all leaves.
+      active: which of them the gradient is for.
+      keys: the places of keys.
+    """
+
+    def __init__(self, fun: Callable, options: Options, args: tuple, kwargs: dict):
+        leaves, self.tree = jax.tree.flatten((args, kwargs))
+        owners = owners_of(args, kwargs)
+        dynamic, for_gradient, keys = roles(options, args, leaves, owners)
+        self.fun, self.options = fun, options
         self.static = [None if d else leaf for leaf, d in zip(leaves, dynamic, strict=True)]
         self.places = [i for i, d in enumerate(dynamic) if d]
+        self.values = [leaves[i] for i in self.places]
         self.active = [
             owners[i] in for_gradient and kind_of(leaves[i]) == "float" for i in self.places
         ]
@@ -128,16 +117,8 @@ class Traced:
                 "  - for a legacy uint32 key (jax.random.PRNGKey) say which argument it is: "
                 "key_argnums=1"
             )
-        # Weakly, or the cache that is keyed on the function would keep it alive.
-        self.fun = weakref.ref(fun) if _weakly(fun) else lambda: fun
-        self.plans: collections.OrderedDict[int, tuple[Any, Rewriter]] = collections.OrderedDict()
 
-        def flat(*values):
-            return self.call(values)
-
-        self.flat = flat
-
-    def call(self, values):
+    def __call__(self, *values):
         """Runs the user's function, once or for every sample, on the dynamic leaves."""
         leaves = list(self.static)
         for place, value in zip(self.places, values, strict=True):
@@ -154,26 +135,25 @@ class Traced:
         cost, aux = jax.vmap(sample)(split)
         return jnp.mean(cost, 0), aux
 
-    def names(self, fun, values) -> list[str | None]:
-        """What to call the dynamic leaves."""
-        leaves = list(self.static)
-        for place, value in zip(self.places, values, strict=True):
-            leaves[place] = value
-        return input_names(fun, self.options, *jax.tree.unflatten(self.tree, leaves))
-
     def one(self, leaves):
         """Runs the user's function and checks its output as `jax.grad` does."""
         args, kwargs = jax.tree.unflatten(self.tree, leaves)
-        fun = self.fun()
-        assert fun is not None
         try:
-            out = fun(*args, **kwargs)
+            out = self.fun(*args, **kwargs)
         except jax.errors.ConcretizationTypeError as error:
             error.add_note(
                 "jscg: arrays are traced, as under jax.jit.  A value that decides about shapes or "
                 "Python control flow must be a Python number (they stay as they are, except in "
                 "argnums), or be bound by functools.partial."
             )
+            raise
+        except TypeError as error:
+            if not self.keys and not self.options.key_argnums:
+                error.add_note(
+                    "jscg: no argument is a random key.  Functions that draw take one, and so does "
+                    "what jscg makes of them: jscg.grad_expectation(fun)(params, "
+                    "jax.random.key(0))."
+                )
             raise
         if self.options.has_aux:
             if not (isinstance(out, tuple) and len(out) == 2):
@@ -186,34 +166,6 @@ class Traced:
             cost, aux = out, None
         check_cost(cost)
         return cost, aux
-
-    def __call__(self, fun: Callable, values: list[Any], change: Change | None = None):
-        with explicit_draws():
-            closed, shapes = jax.make_jaxpr(self.flat, return_shape=True)(*values)
-        jaxpr = getattr(closed, "jaxpr", closed)
-        found = self.plans.get(id(jaxpr.eqns)) if change is None else None
-        if found is None:
-            program = build(closed)
-            if change is not None:
-                inputs = program.invars[len(jaxpr.constvars) :]
-                change(program, [inputs[self.places.index(i)] for i in self.keys])
-            closure = [False] * len(jaxpr.constvars)
-            active, options = closure + self.active, self.options
-            try:
-                plan = make_plan(program, active, options.choices, options.purpose)
-            except JscgError as error:
-                follow(error, program, active, self.names(fun, values))
-                raise
-            warn_if_nothing_is_drawn(plan)
-            rewriter = Rewriter(plan, Comparer)
-            held = [v for part in program.walk() for v in part.consts.values()]
-            if change is None and not any(isinstance(v, jax.core.Tracer) for v in held):
-                self.plans[id(jaxpr.eqns)] = (jaxpr, rewriter)
-                if len(self.plans) > _KEPT_PLANS:
-                    self.plans.popitem(last=False)
-        else:
-            rewriter = found[1]
-        return rewriter, [*closed.consts, *values], jax.tree.structure(shapes)
 
 
 def split_key(key: Any, num: int) -> Any:
@@ -253,11 +205,3 @@ def warn_if_nothing_is_drawn(plan: Plan) -> None:
             UserWarning,
             stacklevel=6,
         )
-
-
-def _weakly(fun: Callable) -> bool:
-    try:
-        weakref.ref(fun)
-        return hash(fun) is not None
-    except TypeError:
-        return False

@@ -1,0 +1,225 @@
+"""Calls without `jit`: nothing is traced or compiled twice, nothing kept, errors readable."""
+
+import contextlib
+import gc
+import traceback
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax, random
+
+import jscg
+from jscg._program import Program
+
+KEY = random.key(0)
+
+
+def program():
+    """A new function with a loop, and the list of its traces."""
+    traces = []
+
+    def cost(p, key, times=1, scale=2.0):
+        traces.append(None)
+
+        def step(x, k):
+            y = random.bernoulli(k, jax.nn.sigmoid(x)).astype(float)
+            return x + scale * y, y
+
+        x, ys = lax.scan(step, p, random.split(key, 3))
+        return jnp.sum(x + times * jnp.sum(ys))
+
+    return cost, traces
+
+
+@contextlib.contextmanager
+def compilations():
+    """Counts what is compiled."""
+    found = []
+
+    def listen(event, seconds, **kwargs):
+        if "backend_compile" in event:
+            found.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+MAKERS = {
+    "gradient": jscg.grad_expectation,
+    "value and gradient": jscg.value_and_grad_expectation,
+    "surrogate": jscg.surrogate,
+    "gradient of the surrogate": lambda fun: jax.grad(jscg.surrogate(fun)),
+    "samples": lambda fun: jscg.grad_expectation(fun, num_samples=4),
+    "vmap": lambda fun: jax.vmap(jscg.grad_expectation(fun), (0, None)),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_second_call_traces_and_compiles_nothing(name):
+    cost, traces = program()
+    p = jnp.full((2,), 0.3) if name == "vmap" else jnp.float32(0.3)
+    call = MAKERS[name](cost)
+    first = call(p, KEY)
+    for again in (call, MAKERS[name](cost)):  # whoever asks
+        # What JAX itself does for a transformation of another function object it may do anew.
+        again(p, KEY)
+        before = len(traces)
+        with compilations() as compiled:
+            found = again(p, KEY)
+        jax.tree.map(np.testing.assert_array_equal, found, first)
+        assert len(traces) == before == 1 and not compiled
+
+
+def test_a_bound_compiles_once():
+    def cost(logits, key):
+        return jnp.arange(3.0)[random.categorical(key, logits)]
+
+    at = jscg.upper_bound(cost)
+    at(jnp.zeros(3), KEY)(jnp.ones(3))
+    with compilations() as compiled:
+        at(jnp.ones(3), random.key(1))(jnp.zeros(3))
+    assert not compiled
+
+
+def test_what_is_compiled_is_for_these_arguments_and_options():
+    cost, traces = program()
+    call = jscg.grad_expectation(cost)
+    call(0.3, KEY)
+    for other in (
+        lambda: call(jnp.ones(2), KEY),
+        lambda: call(0.3, KEY, 5),  # a number that is no argument of the gradient is fixed
+        lambda: call(0.3, KEY, 5.0),
+        lambda: call(0.3, KEY, scale=3.0),
+        lambda: jscg.grad_expectation(cost, num_samples=2)(0.3, KEY),
+        lambda: jscg.grad_expectation(cost, argnums=(0,))(0.3, KEY),
+        lambda: jscg.grad_expectation(cost, estimators=jscg.estimators.ScoreFunction())(0.3, KEY),
+    ):
+        before = len(traces)
+        other()
+        assert len(traces) == before + 1
+        other()
+        assert len(traces) == before + 1
+    assert isinstance(jscg.grad_expectation(cost, argnums=(0,))(0.3, KEY), tuple)
+    assert isinstance(call(0.3, KEY), jax.Array)
+
+
+def test_numbers_that_are_fixed_are_told_apart():
+    cost, _ = program()
+    call = jscg.surrogate(cost, estimators=jscg.estimators.ScoreFunction())
+    at = [float(call(0.3, KEY, times)) for times in (1, 5)]
+    assert at[0] != at[1]
+    assert at == pytest.approx([float(cost(jnp.float32(0.3), KEY, times)) for times in (1, 5)])
+
+
+def programs_alive():
+    gc.collect()
+    return {id(o) for o in gc.get_objects() if isinstance(o, Program)}
+
+
+def test_functions_die_and_leave_nothing_behind():
+    alive, counts, before = [], [], programs_alive()
+    for i in range(12):
+        cost, _ = program()
+        jscg.grad_expectation(cost)(0.1, KEY)
+        jscg.surrogate(cost)(0.1, KEY)
+        jscg.graph(cost)(0.1, KEY)
+        with pytest.raises(TypeError):
+            jscg.grad_expectation(cost)(1, KEY)
+        alive.append(weakref.ref(cost))
+        del cost
+        gc.collect()
+        if i >= 6:
+            counts.append(len(gc.get_objects()))
+    assert not any(ref() for ref in alive)
+    assert programs_alive() <= before
+    # JAX keeps some sixty small objects of each program with an argmax.
+    assert (counts[-1] - counts[0]) / (len(counts) - 1) < 150
+
+
+def test_no_tracer_is_kept_of_an_outer_transformation():
+    def step(p, scale, key):
+        def cost(p, key):
+            return scale * random.bernoulli(key, p)
+
+        return jscg.grad_expectation(cost)(p, key)
+
+    with jax.checking_leaks():
+        assert jax.jit(step)(0.5, 3.0, KEY).shape == ()
+        both = jax.vmap(step, (None, 0, None))(0.5, jnp.array([1.0, 2.0]), KEY)
+    assert both[1] == 2 * both[0]
+
+
+# What is raised.
+
+
+def frames_of(error):
+    return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+
+
+def test_tracebacks_have_no_frame_of_ours():
+    def bad(p, key):
+        return undefined(p, key)  # noqa: F821
+
+    def refused(p, key):
+        noise = random.normal(key)
+        return jnp.floor(p + noise) + noise
+
+    for make in (jscg.grad_expectation, jscg.surrogate, jscg.graph, jscg.variance_report):
+        for fun, inner in ((bad, ["bad"]), (refused, [])):
+            with pytest.raises((NameError, jscg.JscgError)) as caught:
+                make(fun)(0.3, KEY)
+            mine = test_tracebacks_have_no_frame_of_ours.__name__
+            assert frames_of(caught.value) == [mine, *inner]
+    assert caught.value.__notes__ == ["jscg.explain(error) shows the way there, line by line."]
+
+
+def test_all_frames_are_there_if_wanted():
+    def bad(p, key):
+        return undefined(p, key)  # noqa: F821
+
+    before = jax.config.jax_traceback_filtering
+    jax.config.update("jax_traceback_filtering", "off")
+    try:
+        with pytest.raises(NameError) as caught:
+            jscg.grad_expectation(bad)(0.3, KEY)
+    finally:
+        jax.config.update("jax_traceback_filtering", before)
+    assert len(frames_of(caught.value)) > 5
+
+
+def tree_cost(theta, key):
+    return theta["layers"][1] * random.bernoulli(key, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (1, "theta['layers'][1]' has dtype int32"),
+        (True, "theta['layers'][1]' has dtype bool"),
+        (1j, "theta['layers'][1]' has dtype complex64"),
+        (random.key(1), "theta['layers'][1]' is a random key"),
+        ("x", "theta['layers'][1]' is 'x', of type str"),
+    ],
+)
+def test_a_parameter_without_a_gradient_is_named(value, said):
+    with pytest.raises(TypeError) as caught:
+        jscg.grad_expectation(tree_cost)({"layers": [0.5, value]}, KEY)
+    assert said in str(caught.value).replace('"', "'")
+
+
+def test_a_seed_is_no_key():
+    for seed in (0, jnp.int32(3)):
+        with pytest.raises(jscg.JscgError, match=r"key of this bernoulli draw.*jax.random.key"):
+            jscg.grad_expectation(tree_cost)({"layers": [0.5, 0.3]}, seed)
+
+
+def test_a_missing_key_is_missed():
+    with pytest.raises(TypeError) as caught:
+        jscg.grad_expectation(tree_cost)({"layers": [0.5, 0.3]})
+    assert "no argument is a random key" in caught.value.__notes__[0]
