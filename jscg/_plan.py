@@ -52,6 +52,7 @@ class Plan:
     compared: dict[StochasticNode, Groups]
     edges: dict[StochasticNode, list[Edge]]
     origins: dict[Any, Any]
+    active: set[Any]
     passed: set[tuple[Program, int]]
     kept: dict[StochasticNode, set[int]]
     exports: dict[Program, list[StochasticNode]]
@@ -164,6 +165,7 @@ def make_plan(
         compared,
         edges,
         origins,
+        active,
         passed,
         *tables,
     )

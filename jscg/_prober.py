@@ -59,6 +59,7 @@ class Prober(Rewriter):
     """Runs a program with some elements of one draw moved."""
 
     keeps_effects = False
+    differentiated = False
 
     def __init__(self, plan: Any, node: StochasticNode):
         super().__init__(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,10 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ._batched import scan_in_parts
 from ._compat import bind
 from ._frame import Frame
 from ._nodes import StochasticNode
 from ._program import CHECKPOINTS, Program, split_scan, split_while
+from ._stacked import Steps, scan_whole
 from ._weights import LogProb
 
 
@@ -134,8 +137,8 @@ def scan(rw: Any, frame: Frame, eqn: Any, body: Program, args: list[Any]) -> lis
     has_extra = adds_extra(rw, [body])
     given = {n: scope.given[n] for n in within(scope.given, [body])}
 
-    def step(carry, x):
-        carried, totals, sums = carry
+    def step(consts, carry, x):
+        carried, (totals, sums) = carry
         x, scanned, steps, given = x
         past = scope.past | {(loop, n): LogProb(s, past_axes(rw, n)) for n, s in sums.items()}
         current = scope.current | {n: LogProb(s, axes[n]) for n, s in steps.items()}
@@ -152,18 +155,24 @@ def scan(rw: Any, frame: Frame, eqn: Any, body: Program, args: list[Any]) -> lis
             for n, s in sums.items()
         }
         ys = (outs[len(init) :], stacked, exports, extra if has_extra else None, found)
-        return (outs[: len(init)], totals, sums), ys
+        return (outs[: len(init)], (totals, sums)), ys
 
     axes = {n: s.axes[1:] for n, s in steps.items()}
     outvars = body.outvars
-    (carried, totals, _), (ys, stacked, exports, extra, found) = lax.scan(
-        step,
-        (init, totals, sums),
+    start, all_xs = (
+        (init, (totals, sums)),
         (xs, scanned, {n: s.array for n, s in steps.items()}, given),
-        length=eqn.params["length"],
-        reverse=eqn.params["reverse"],
-        unroll=eqn.params["unroll"],
     )
+    way = Steps(loop.length, loop.reverse, eqn.params["unroll"])
+    parts = None
+    if rw.differentiated and within(rw.weighing, [body]):
+        own = [*body.invars[:first], *body.invars[last:]]
+        active = [v in plan.active for v in own]
+        active += [True] * (len(jax.tree.leaves(all_xs)) - len(xs))
+        parts = scan_in_parts(step, way, consts, *start, all_xs, active)
+    if parts is None:
+        parts = scan_whole(functools.partial(step, consts), way, start, all_xs)
+    (carried, (totals, _)), (ys, stacked, exports, extra, found) = parts
     positions = shadow_outputs(rw, [body])
     for i, v in totals.items():
         frame.shadows[eqn.outvars[i - first]] = v

@@ -41,9 +41,11 @@ class Rewriter:
 
     Attributes:
       keeps_effects: whether what is done for its effects alone, such as printing, is done.
+      differentiated: whether what it computes is differentiated by the parameters.
     """
 
     keeps_effects = True
+    differentiated = True
 
     def __init__(self, plan: Plan, compare: Callable[[Rewriter], Any] | None = None):
         self.plan = plan

@@ -75,12 +75,20 @@ def band_sum(array: jax.Array, axis: int, reach: tuple[float, float], length: in
     stop = np.maximum(start, stop)
     zero = jnp.zeros_like(array[:1])
     if lo == hi:  # a shift
-        out = jnp.concatenate([array, zero])[np.where(start < stop, start, size)]
+        out = _rows(jnp.concatenate([array, zero]), np.where(start < stop, start, size))
     else:
         total = jnp.concatenate([zero, jnp.cumsum(array, 0)])
-        out = total[stop]
-        out = out - total[start] if start.any() else out
+        out = _rows(total, stop)
+        out = out - _rows(total, start) if start.any() else out
     return jnp.moveaxis(out, 0, axis)
+
+
+def _rows(array: jax.Array, index: np.ndarray) -> jax.Array:
+    """array[index]; of rows in a row a slice, whose derivative is no scatter."""
+    first = int(index[0])
+    if np.array_equal(index, np.arange(first, first + len(index))):
+        return lax.slice_in_dim(array, first, first + len(index))
+    return array[index]
 
 
 def box(log_prob: jax.Array) -> jax.Array:

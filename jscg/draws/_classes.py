@@ -9,6 +9,9 @@ from jax import lax
 
 from jscg.draws._numerics import at_least_float32, xlogy
 
+# Up to here a sum over all of them is faster than a gather, whose derivative is a scatter.
+_FEW = 16
+
 
 def _shifted_exp(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns z = logits - max, exp(z), and the sum of exp(z), or 1 where all logits are -inf."""
@@ -20,6 +23,10 @@ def _shifted_exp(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 def _pick(table: jax.Array, x: jax.Array) -> jax.Array:
     """table[..., x], the leading axes of the table broadcast to those of x, right-aligned."""
+    classes = table.shape[-1]
+    if classes <= _FEW:
+        here = jnp.arange(classes) == jnp.clip(x, 0, classes - 1)[..., None]
+        return jnp.sum(jnp.where(here, table, 0), -1)
     index = [
         jnp.arange(size).reshape((size,) + (1,) * (table.ndim - 2 - axis))
         for axis, size in enumerate(table.shape[:-1])

@@ -1,0 +1,247 @@
+"""Loops whose state has no derivative: run once, then differentiated in one batch over all steps.
+
+Where parameters reach the state of a loop through draws only, no derivative flows from step to
+step.  Then the loop is taken apart, without changing what it computes:
+
+1. a loop over what each step makes by itself: samples, the environment, log-probs, costs (see
+   `_stacked`).  In reverse mode it has one backward pass over all steps at once;
+2. one batch over all steps: costs with their weights, which need sums over other steps; these are
+   cumulative sums;
+3. a loop over the rest of what is carried, if it does more than add up.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._activity import BITS, active_variables
+from ._compat import bind_all
+from ._program import CHECKPOINTS, Literal, Program, build
+from ._stacked import Steps, is_float, read, scan_whole, size_of, stack
+from ._wiring import Wiring, among
+
+_ADD = {"add", "add_any"}
+
+
+def scan_in_parts(
+    step: Callable, steps: Steps, consts: list, state: list, sums: Any, xs: Any, active: list[bool]
+) -> tuple[Any, Any] | None:
+    """Does what `lax.scan` does, in parts; None where that is not possible, or gains nothing.
+
+    Args:
+      step: given constants, (state, sums) and what is scanned, returns (state, sums) and results.
+      steps: how the loop goes.
+      consts: the constants.
+      state: what is carried and has no derivative.
+      sums: what else is carried, a pytree.
+      xs: what is scanned, a pytree.
+      active: for every constant and every leaf of `xs`, whether it has a derivative.
+
+    Returns:
+      What is carried at the end, and the stacked results.
+    """
+    if steps.length < 2 or not state:
+        return None
+    flat, carried = jax.tree.flatten((state, sums))
+    scanned, tree = jax.tree.flatten(xs)
+    trees = []
+
+    def flat_step(consts, flat, scanned):
+        # What JAX remembers of a trace must not hold the draws by which our trees are keyed.
+        out = step(consts, jax.tree.unflatten(carried, flat), jax.tree.unflatten(tree, scanned))
+        trees.append(jax.tree.structure(out[1]))
+        return jax.tree.leaves(out)
+
+    first = [lax.index_in_dim(x, 0, keepdims=False) for x in scanned]
+    program = build(closed := jax.make_jaxpr(flat_step)(consts, flat, first))
+    free = list(getattr(closed, "consts", ()))
+    body = Body(program, len(free), len(consts), len(state), len(flat) - len(state), active)
+    if not body.separable():
+        return None
+    given = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in [*free, *consts]]
+    ends, results = body.run(steps, given, flat, scanned)
+    return jax.tree.unflatten(carried, ends), jax.tree.unflatten(trees[-1], results)
+
+
+class Body:
+    """The body of a loop, and what in it depends on what.
+
+    Args:
+      program: of constants, state, sums and what is scanned; the first are those that were free.
+      free: how many these are.
+      consts: how many constants follow.
+      state: how many variables are state.
+      sums: how many are carried besides.
+      active: see `scan_in_parts`.
+
+    Attributes:
+      late: what depends on sums.
+      cumulative: for each sum that only adds, what is added in a step.
+      recurrent: what depends on the other sums.
+      handed: what the first loop hands on.
+    """
+
+    def __init__(self, program: Program, free: int, consts: int, state: int, sums: int, active):
+        self.program, self.wiring = program, Wiring(program)
+        given = free + consts
+        self.consts, carried = program.invars[:given], program.invars[given : given + state + sums]
+        self.xs = program.invars[given + state + sums :]
+        self.state, self.sums = carried[:state], carried[state:]
+        self.state_out = program.outvars[:state]
+        self.sums_out = program.outvars[state : state + sums]
+        self.results = program.outvars[state + sums :]
+        flags = [*map(is_float, self.consts[:free]), *active[:consts]]
+        flags += [False] * state + [True] * sums + active[consts:]
+        self.active = active_variables(program, flags)
+        self.mapped = self.wiring.depending([*self.state, *self.sums, *self.xs])
+        self.late = self.wiring.depending(self.sums)
+        self.cumulative, self.recurrent = self._cumulative()
+        self.handed = self._handed()
+
+    def separable(self) -> bool:
+        """Whether nothing is in the way, and something to gain."""
+        for part in self.program.walk():
+            if any(eqn.effects or eqn.primitive.name in CHECKPOINTS for eqn in part.eqns):
+                return False
+        if any(among(v, self.active) or among(v, self.late) for v in self.state_out):
+            return False
+        differentiated = self.active.intersection(self.handed)
+        return not differentiated.isdisjoint(self.wiring.depending(self.state))
+
+    def _cumulative(self) -> tuple[dict[int, list[Any]], set[Any]]:
+        found: dict[int, list[Any]] = {}
+        while True:
+            left = [k for k in range(len(self.sums)) if k not in found]
+            recurrent = self.wiring.depending(self.sums[k] for k in left)
+            more = {k: t for k in left if (t := self._terms(k, recurrent)) is not None}
+            if not more:
+                return found, recurrent
+            found |= more
+
+    def _terms(self, k: int, recurrent: set[Any]) -> list[Any] | None:
+        """What is added to a sum in each step, if that is all, and does not depend on others."""
+        at, terms = self.sums_out[k], []
+        while at is not self.sums[k]:
+            index = None if isinstance(at, Literal) else self.wiring.producers.get(at)
+            eqn = None if index is None else self.wiring.eqns[index]
+            if eqn is None or eqn.primitive.name not in _ADD:
+                return None
+            late = [among(v, recurrent) for v in eqn.invars]
+            if sum(late) != 1:
+                return None
+            at, term = eqn.invars if late[0] else eqn.invars[::-1]
+            terms.append(term)
+        return terms
+
+    def _handed(self) -> list[Any]:
+        """What does not depend on other steps but by the state, and is read by what does."""
+        early = self.mapped - self.late
+        targets = [*self.results, *self.sums_out]
+        while True:
+            known = early | {*self.xs}
+            wanted = self.wiring.read(self.wiring.needed(targets, known), targets)
+            handed = [v for v in wanted if v in early and v not in {*self.xs}]
+            larger = {v for v in handed if self._expands(v)}
+            if not larger:
+                return handed
+            early -= larger
+
+    def _expands(self, v: Any) -> bool:
+        """Whether it is made at once, of less than it takes to keep it."""
+        index = self.wiring.producers.get(v)
+        if index is None or index in self.program.subs:
+            return False
+        eqn = self.wiring.eqns[index]
+        of = {u for u in eqn.invars if among(u, self.mapped)}
+        return eqn.primitive.name not in BITS and size_of(v) > sum(map(size_of, of))
+
+    def run(self, steps: Steps, given: list, carried: list, scanned: list):
+        """Runs the loop in parts: what is carried at the end, and the stacked results."""
+        fixed = dict(zip(self.consts, given, strict=True)) | self.program.consts
+        init = dict(zip([*self.state, *self.sums], carried, strict=True))
+        stacks = dict(zip(self.xs, scanned, strict=True))
+        ends = stack(self, steps, fixed, [init[v] for v in self.state], stacks)
+        batch = Batch(self, steps.length, fixed, stacks)
+        final = {}
+        for k, terms in self.cumulative.items():
+            batch.make(terms)
+            added = functools.reduce(jnp.add, map(batch.stacked, terms))
+            start = init[self.sums[k]]
+            final[k] = start + jnp.sum(added, 0)
+            stacks[self.sums[k]] = _before(added, start, steps.reverse)
+        batch.make(v for v in self.results if not among(v, self.recurrent))
+        left = [k for k in range(len(self.sums)) if k not in self.cumulative]
+        if left:
+            final |= self._carry_on(steps, batch, init, left)
+        return [*ends, *(final[k] for k in range(len(self.sums)))], [
+            *map(batch.stacked, self.results)
+        ]
+
+    def _carry_on(self, steps: Steps, batch: Batch, init: dict, left: list[int]) -> dict[int, Any]:
+        """The last loop, over what is carried and does not just add up."""
+        sums, ends = [self.sums[k] for k in left], [self.sums_out[k] for k in left]
+        results = [v for v in self.results if among(v, self.recurrent)]
+        eqns = self.wiring.needed([*results, *ends], self.mapped - self.recurrent)
+        wanted = self.wiring.read(eqns, ends)
+        batch.make(v for v in wanted if v not in self.recurrent)
+        scanned = [v for v in wanted if v in batch.stacks]
+
+        def step(carried, xs):
+            env = batch.fixed | dict(zip([*sums, *scanned], [*carried, *xs], strict=True))
+            bind_all([self.wiring.eqns[i] for i in eqns], env)
+            return [read(env, v) for v in ends], [env[v] for v in results]
+
+        start = [init[v] for v in sums]
+        found, values = scan_whole(step, steps, start, [batch.stacks[v] for v in scanned])
+        batch.stacks.update(zip(results, values, strict=True))
+        return dict(zip(left, found, strict=True))
+
+
+class Batch:
+    """What is known of all steps at once.
+
+    Attributes:
+      fixed: the variables that are the same at all steps, with their values.
+      stacks: the others, with a leading axis for the steps.
+    """
+
+    def __init__(self, body: Body, length: int, fixed: dict, stacks: dict):
+        self.body, self.length, self.fixed, self.stacks = body, length, fixed, stacks
+
+    def make(self, targets: Iterable[Any]) -> None:
+        """Makes some variables of those that are known."""
+        body, wiring = self.body, self.body.wiring
+        eqns = wiring.needed(targets, self.fixed.keys() | self.stacks.keys())
+        mapped = [i for i in eqns if any(v in body.mapped for v in wiring.eqns[i].outvars)]
+        bind_all([wiring.eqns[i] for i in eqns if i not in set(mapped)], self.fixed)
+        made = [v for i in mapped for v in wiring.eqns[i].outvars]
+        wanted = [v for v in wiring.read(mapped) if v in self.stacks]
+
+        def run(xs):
+            env = self.fixed | dict(zip(wanted, xs, strict=True))
+            bind_all([wiring.eqns[i] for i in mapped], env)
+            return [env[v] for v in made]
+
+        if mapped:
+            values = jax.vmap(run)([self.stacks[v] for v in wanted])
+            self.stacks.update(zip(made, values, strict=True))
+
+    def stacked(self, v: Any) -> Any:
+        """A variable, or a number, at all steps."""
+        if among(v, self.stacks):
+            return self.stacks[v]
+        value = read(self.fixed, v)
+        return jnp.broadcast_to(value, (self.length, *jnp.shape(value)))
+
+
+def _before(added: jax.Array, start: jax.Array, reverse: bool) -> jax.Array:
+    """The sum at the beginning of each step."""
+    shift = (-1, 1, 0) if reverse else (1, -1, 0)
+    moved = lax.pad(added, jnp.zeros((), added.dtype), [shift, *[(0, 0, 0)] * (added.ndim - 1)])
+    return start + lax.cumsum(moved, axis=0, reverse=reverse)
