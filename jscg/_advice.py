@@ -68,6 +68,8 @@ def _effect(a: Alternative) -> str:
     what = f"{a.change} for {a.draw if a.draw == ALL else repr(a.draw)}" if a.draw else a.change
     if not a.variance:
         effect = "leaves no variance"
+    elif abs(a.variance - 1) < 0.01:
+        effect = "leaves the variance as it is"
     elif a.variance < 1:
         effect = f"lowers the variance {1 / a.variance:.3g} times"
     else:

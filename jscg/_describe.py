@@ -108,11 +108,11 @@ def ways_of(plan: Plan, node: StochasticNode, weights: Mapping[int, Weight]):
         found["pathwise", _PATHWISE] = []
     elif taker and node.verdict == FREE:
         name = next((n.name for n in plan.nodes if n.var in taker), "a draw")
-        found["not needed", f"{name} is made of it, and has a law of its own"] = []
+        found["no score needed", f"{name} is made of it, and has a law of its own"] = []
     elif node.verdict == FREE:
-        found["not needed", _FREE] = []
+        found["no score needed", _FREE] = []
     elif not found:
-        found["not needed", "no cost depends on it"] = []
+        found["no score needed", "no cost depends on it"] = []
     return tuple((*key, tuple(sorted(at))) for key, at in found.items())
 
 
@@ -225,7 +225,7 @@ def _style(ways: list[str]) -> str:
     if any("scored" in way for way in ways):
         return "scored"
     for way in ways:
-        if way == "not needed":
-            return "needs nothing"
-        return _STYLES.get(way, "run again")
-    return "needs nothing"
+        if way == "no score needed":
+            return "no score needed"
+        return _STYLES.get(way, "outcomes compared")
+    return "no score needed"

@@ -45,7 +45,12 @@ def _draws(draws: Any, full: bool) -> list[str]:
         error = d.note if d.note and full else "" if d.note else _percent(2 * d.standard_error)
         family = f"{d.family}{size}"
         rows.append((d.name, share, error, family, d.estimated, short(d.where)))
-    return _table(rows, "lrrlll", full, 24)
+    note = "(the part of the variance that would go if the draw were averaged out"
+    measured = [d for d in draws if not math.isnan(d.share)]
+    error = 2 * math.hypot(*(d.standard_error for d in measured))
+    if len(measured) > 1 and sum(d.share for d in measured) > 1 + error:
+        note += "; more than 100 % in all, because draws interact"
+    return [*_table(rows, "lrrlll", full, 24), *textwrap.wrap(f"{note})", _WIDTH)]
 
 
 def _parameters(parameters: Any, full: bool) -> list[str]:
@@ -60,11 +65,17 @@ def _parameters(parameters: Any, full: bool) -> list[str]:
 
 def _alternatives(alternatives: Any, full: bool) -> list[str]:
     rows: list[tuple[str, ...]] = [("instead", "for", "variance", "+-", "work", "product", "")]
+    told = set()
     for a in alternatives:
+        same = (a.draw, a.variance, a.work)
+        if same in told and not full:  # one that does the same here
+            continue
+        told.add(same)
         numbers = (a.variance, 2 * a.standard_error, a.work, a.product)
         change = a.change.removeprefix("jscg.estimators.")
         rows.append((change, a.draw, *map(_ratio, numbers), "better" if a.better else ""))
-    return _table(rows, "llrrrrl", full)
+    note = "ratios to the present choice; a product below 1 means less variance in the same time"
+    return [*_table(rows, "llrrrrl", full), f"({note})"]
 
 
 def _refused(refused: Any, full: bool) -> list[str]:

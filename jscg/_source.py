@@ -76,7 +76,9 @@ class Place:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The variables that its statement assigns to."""
+        """The variables that its statement assigns to what it makes."""
+        if self.function.endswith("<lambda>"):  # the statement assigns the function
+            return ()
         match self.statement:
             case ast.Assign(targets=[ast.Name(id=name)]):
                 return (name,)

@@ -39,7 +39,7 @@ def test_every_draw_has_a_way_and_a_reason():
     assert told["x"].keys() == {"enumerated"}
     assert told["z"].keys() == {"pathwise"}
     assert told["noise"] == {
-        "not needed": "its parameters do not depend on what the gradient is for"
+        "no score needed": "its parameters do not depend on what the gradient is for"
     }
     assert told["s"] == {"Coupled": "a score would have no baseline"}
     by_name = {d.name: d for d in found.stochastic_nodes}
@@ -159,7 +159,7 @@ def test_noise_that_a_draw_is_made_of_is_not_shown_as_one_that_counts():
         return jnp.sum(2.0 * yes)
 
     found = jscg.graph(accept)(TH, KEY)
-    assert ways(found)["u"] == {"not needed": "yes is made of it, and has a law of its own"}
+    assert ways(found)["u"] == {"no score needed": "yes is made of it, and has a law of its own"}
     assert found.cost_nodes[0].influenced_by == ("yes",)
 
 

@@ -539,13 +539,17 @@ def test_it_prints_within_the_width_of_a_page(small):
     long = dataclasses.replace(
         small,
         draws=(dataclasses.replace(draw, name="a" * 50, where="b" * 80 + ".py:1:2"),) * 30,
-        alternatives=(dataclasses.replace(small.alternatives[0], change="c" * 60, draw="d" * 60),)
-        * 30,
+        alternatives=tuple(
+            dataclasses.replace(small.alternatives[0], change="c" * 60, draw="d" * 60, variance=i)
+            for i in range(30)
+        ),
         code="e, " * 99,
     )
     for shown in (small, long):
         assert max(map(len, str(shown).splitlines())) <= 100
     assert str(long).count("c...") == str(long).count("a...") == 12 and "18 more rows" in str(long)
+    alike = dataclasses.replace(long, alternatives=(long.alternatives[0],) * 3)
+    assert str(alike).count("c...") == 1 and alike.text(full=True).count("c" * 60) == 3
     assert "not measured: 1" in str(small) and small.refused[0].reason not in str(small)
     assert long.text(full=True).count("c" * 60) == 30
     assert small.refused[0].reason in long.text(full=True)

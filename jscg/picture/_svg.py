@@ -16,10 +16,10 @@ from ._shapes import LINE, SMALL_LETTER, half_widths
 STYLES = {
     "scored": ("#fde3cb", "#b3530a", "#4a2a10", "#f2a35e"),
     "enumerated": ("#d8efd8", "#2b7a30", "#173a1a", "#7fcf85"),
-    "run again": ("#e9dff6", "#66399b", "#33204b", "#bd98e8"),
+    "outcomes compared": ("#e9dff6", "#66399b", "#33204b", "#bd98e8"),
     "pathwise": ("#d8e8fa", "#1d5fa6", "#14304e", "#7db6ee"),
     "relaxed, BIASED": ("#f9d6d5", "#b3211c", "#4d1614", "#f0837f"),
-    "needs nothing": ("#f0f0f0", "#777777", "#2c2c2c", "#a5a5a5"),
+    "no score needed": ("#f0f0f0", "#777777", "#2c2c2c", "#a5a5a5"),
     "": ("#ffffff", "#333333", "#1e1e1e", "#cccccc"),
 }
 INK, FAINT, GROUND = ("#1c1c1c", "#e6e6e6"), ("#6b6b6b", "#9d9d9d"), ("#ffffff", "#181818")
