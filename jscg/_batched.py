@@ -27,28 +27,31 @@ from ._stacked import Steps, is_float, read, scan_whole, size_of, stack
 from ._wiring import Wiring, among
 
 _ADD = {"add", "add_any"}
+# A batch runs all branches, and JAX cannot transpose that; rules of `custom_vjp` have no linear
+# function that could be mapped.
+_STEP_BY_STEP = {"cond", "while", "custom_vjp_call"}
 
 
 def scan_in_parts(
-    step: Callable, steps: Steps, consts: list, state: list, sums: Any, xs: Any, active: list[bool]
+    step: Callable, steps: Steps, consts: list, init: Any, xs: Any, active: list[bool]
 ) -> tuple[Any, Any] | None:
     """Does what `lax.scan` does, in parts; None where that is not possible, or gains nothing.
 
     Args:
-      step: given constants, (state, sums) and what is scanned, returns (state, sums) and results.
+      step: given constants, what is carried and what is scanned, returns what is carried and
+        results.
       steps: how the loop goes.
       consts: the constants.
-      state: what is carried and has no derivative.
-      sums: what else is carried, a pytree.
+      init: what is carried, a pytree.
       xs: what is scanned, a pytree.
-      active: for every constant and every leaf of `xs`, whether it has a derivative.
+      active: for every constant and every leaf of `init` and `xs`, whether it has a derivative.
 
     Returns:
       What is carried at the end, and the stacked results.
     """
-    if steps.length < 2 or not state:
+    flat, carried = jax.tree.flatten(init)
+    if steps.length < 2 or all(active[len(consts) : len(consts) + len(flat)]):
         return None
-    flat, carried = jax.tree.flatten((state, sums))
     scanned, tree = jax.tree.flatten(xs)
     trees = []
 
@@ -61,7 +64,7 @@ def scan_in_parts(
     first = [lax.index_in_dim(x, 0, keepdims=False) for x in scanned]
     program = build(closed := jax.make_jaxpr(flat_step)(consts, flat, first))
     free = list(getattr(closed, "consts", ()))
-    body = Body(program, len(free), len(consts), len(state), len(flat) - len(state), active)
+    body = Body(program, len(free), len(consts), len(flat), active)
     if not body.separable():
         return None
     given = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in [*free, *consts]]
@@ -73,31 +76,35 @@ class Body:
     """The body of a loop, and what in it depends on what.
 
     Args:
-      program: of constants, state, sums and what is scanned; the first are those that were free.
+      program: of constants, what is carried and what is scanned; the first are those that were
+        free.
       free: how many these are.
       consts: how many constants follow.
-      state: how many variables are state.
-      sums: how many are carried besides.
+      carried: how many variables are carried.
       active: see `scan_in_parts`.
 
     Attributes:
+      state: what is carried and has no derivative.
+      sums: what else is carried.
       late: what depends on sums.
       cumulative: for each sum that only adds, what is added in a step.
       recurrent: what depends on the other sums.
       handed: what the first loop hands on.
     """
 
-    def __init__(self, program: Program, free: int, consts: int, state: int, sums: int, active):
+    def __init__(self, program: Program, free: int, consts: int, carried: int, active: list[bool]):
         self.program, self.wiring = program, Wiring(program)
-        given = free + consts
-        self.consts, carried = program.invars[:given], program.invars[given : given + state + sums]
-        self.xs = program.invars[given + state + sums :]
-        self.state, self.sums = carried[:state], carried[state:]
-        self.state_out = program.outvars[:state]
-        self.sums_out = program.outvars[state : state + sums]
-        self.results = program.outvars[state + sums :]
-        flags = [*map(is_float, self.consts[:free]), *active[:consts]]
-        flags += [False] * state + [True] * sums + active[consts:]
+        first, last = free + consts, free + consts + carried
+        self.consts, self.xs = program.invars[:first], program.invars[last:]
+        self.carried = program.invars[first:last]
+        self.next = dict(zip(self.carried, program.outvars, strict=False))
+        self.results = program.outvars[carried:]
+        moves = active[consts : consts + carried]
+        self.state = [v for v, m in zip(self.carried, moves, strict=True) if not m]
+        self.sums = [v for v, m in zip(self.carried, moves, strict=True) if m]
+        self.state_out = [self.next[v] for v in self.state]
+        self.sums_out = [self.next[v] for v in self.sums]
+        flags = [*map(is_float, self.consts[:free]), *active]
         self.active = active_variables(program, flags)
         self.mapped = self.wiring.depending([*self.state, *self.sums, *self.xs])
         self.late = self.wiring.depending(self.sums)
@@ -106,33 +113,37 @@ class Body:
 
     def separable(self) -> bool:
         """Whether nothing is in the way, and something to gain."""
+        changing = self.active | self.late
         for part in self.program.walk():
-            if any(eqn.effects or eqn.primitive.name in CHECKPOINTS for eqn in part.eqns):
-                return False
+            for eqn in part.eqns:
+                if eqn.effects or eqn.primitive.name in CHECKPOINTS:
+                    return False
+                if eqn.primitive.name in _STEP_BY_STEP and not changing.isdisjoint(eqn.outvars):
+                    return False
         if any(among(v, self.active) or among(v, self.late) for v in self.state_out):
             return False
         differentiated = self.active.intersection(self.handed)
         return not differentiated.isdisjoint(self.wiring.depending(self.state))
 
-    def _cumulative(self) -> tuple[dict[int, list[Any]], set[Any]]:
-        found: dict[int, list[Any]] = {}
+    def _cumulative(self) -> tuple[dict[Any, list[Any]], set[Any]]:
+        found: dict[Any, list[Any]] = {}
         while True:
-            left = [k for k in range(len(self.sums)) if k not in found]
-            recurrent = self.wiring.depending(self.sums[k] for k in left)
-            more = {k: t for k in left if (t := self._terms(k, recurrent)) is not None}
+            left = [v for v in self.sums if v not in found]
+            recurrent = self.wiring.depending(left)
+            more = {v: t for v in left if (t := self._terms(v, recurrent)) is not None}
             if not more:
                 return found, recurrent
             found |= more
 
-    def _terms(self, k: int, recurrent: set[Any]) -> list[Any] | None:
+    def _terms(self, v: Any, recurrent: set[Any]) -> list[Any] | None:
         """What is added to a sum in each step, if that is all, and does not depend on others."""
-        at, terms = self.sums_out[k], []
-        while at is not self.sums[k]:
+        at, terms = self.next[v], []
+        while at is not v:
             index = None if isinstance(at, Literal) else self.wiring.producers.get(at)
             eqn = None if index is None else self.wiring.eqns[index]
             if eqn is None or eqn.primitive.name not in _ADD:
                 return None
-            late = [among(v, recurrent) for v in eqn.invars]
+            late = [among(u, recurrent) for u in eqn.invars]
             if sum(late) != 1:
                 return None
             at, term = eqn.invars if late[0] else eqn.invars[::-1]
@@ -164,28 +175,25 @@ class Body:
     def run(self, steps: Steps, given: list, carried: list, scanned: list):
         """Runs the loop in parts: what is carried at the end, and the stacked results."""
         fixed = dict(zip(self.consts, given, strict=True)) | self.program.consts
-        init = dict(zip([*self.state, *self.sums], carried, strict=True))
+        init = dict(zip(self.carried, carried, strict=True))
         stacks = dict(zip(self.xs, scanned, strict=True))
         ends = stack(self, steps, fixed, [init[v] for v in self.state], stacks)
         batch = Batch(self, steps.length, fixed, stacks)
-        final = {}
-        for k, terms in self.cumulative.items():
+        final = dict(zip(self.state, ends, strict=True))
+        for v, terms in self.cumulative.items():
             batch.make(terms)
             added = functools.reduce(jnp.add, map(batch.stacked, terms))
-            start = init[self.sums[k]]
-            final[k] = start + jnp.sum(added, 0)
-            stacks[self.sums[k]] = _before(added, start, steps.reverse)
+            final[v] = init[v] + jnp.sum(added, 0)
+            stacks[v] = _before(added, init[v], steps.reverse)
         batch.make(v for v in self.results if not among(v, self.recurrent))
-        left = [k for k in range(len(self.sums)) if k not in self.cumulative]
-        if left:
-            final |= self._carry_on(steps, batch, init, left)
-        return [*ends, *(final[k] for k in range(len(self.sums)))], [
-            *map(batch.stacked, self.results)
-        ]
+        sums = [v for v in self.sums if v not in self.cumulative]
+        if sums:
+            final |= self._carry_on(steps, batch, init, sums)
+        return [final[v] for v in self.carried], [*map(batch.stacked, self.results)]
 
-    def _carry_on(self, steps: Steps, batch: Batch, init: dict, left: list[int]) -> dict[int, Any]:
+    def _carry_on(self, steps: Steps, batch: Batch, init: dict, sums: list[Any]) -> dict[Any, Any]:
         """The last loop, over what is carried and does not just add up."""
-        sums, ends = [self.sums[k] for k in left], [self.sums_out[k] for k in left]
+        ends = [self.next[v] for v in sums]
         results = [v for v in self.results if among(v, self.recurrent)]
         eqns = self.wiring.needed([*results, *ends], self.mapped - self.recurrent)
         wanted = self.wiring.read(eqns, ends)
@@ -200,7 +208,7 @@ class Body:
         start = [init[v] for v in sums]
         found, values = scan_whole(step, steps, start, [batch.stacks[v] for v in scanned])
         batch.stacks.update(zip(results, values, strict=True))
-        return dict(zip(left, found, strict=True))
+        return dict(zip(sums, found, strict=True))
 
 
 class Batch:

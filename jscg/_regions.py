@@ -166,10 +166,10 @@ def scan(rw: Any, frame: Frame, eqn: Any, body: Program, args: list[Any]) -> lis
     way = Steps(loop.length, loop.reverse, eqn.params["unroll"])
     parts = None
     if rw.differentiated and within(rw.weighing, [body]):
-        own = [*body.invars[:first], *body.invars[last:]]
-        active = [v in plan.active for v in own]
+        known = [v in plan.active for v in body.invars]
+        active = [*known[:last], *[True] * len(jax.tree.leaves((totals, sums))), *known[last:]]
         active += [True] * (len(jax.tree.leaves(all_xs)) - len(xs))
-        parts = scan_in_parts(step, way, consts, *start, all_xs, active)
+        parts = scan_in_parts(step, way, consts, start, all_xs, active)
     if parts is None:
         parts = scan_whole(functools.partial(step, consts), way, start, all_xs)
     (carried, (totals, _)), (ys, stacked, exports, extra, found) = parts
