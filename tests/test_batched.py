@@ -1,4 +1,4 @@
-"""Loops that are differentiated in one batch over all steps, against the same loops step by step."""
+"""Loops differentiated in one batch over all steps, against the same loops step by step."""
 
 import jax
 import jax.numpy as jnp
