@@ -66,9 +66,9 @@ def replay(key, *operands, **params):
 
 
 def _draw_abstract(key, *operands, **params):
-    shaped = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (key, *operands)]
-    out = jax.eval_shape(functools.partial(expand, **params), *shaped)
-    return jax.core.ShapedArray(out.shape, out.dtype)
+    # With the sharding (and the manual axes, in a `shard_map`) that plain `jax.random` gives it.
+    out, *_ = jax.make_jaxpr(functools.partial(expand, **params))(key, *operands).out_avals
+    return out.update(weak_type=False)
 
 
 def _draw_batch(args, dims, *, batch, **params):
