@@ -30,6 +30,7 @@ from ._groups import Groups
 from ._nodes import StochasticNode
 from ._prober import Evaluated, Prober, symbol_of
 from ._sampled import Sampled
+from ._typed_zeros import zeros
 from .estimators import Evaluations
 
 _AT_ONCE = 16  # runs that are mapped together where every element has its own
@@ -100,9 +101,7 @@ class Comparer:
             env = dict(zip(atoms, values, strict=True))
             return self._chosen(node, value, lambda a: a.val if hasattr(a, "val") else env[a])
 
-        avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in (node.var, *atoms)]
-        shapes = jax.eval_shape(chosen, *avals)
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return jax.tree.map(zeros, jax.eval_shape(chosen, *(v.aval for v in (node.var, *atoms))))
 
     def term(
         self,
@@ -148,7 +147,7 @@ class Comparer:
 
 
 def _all_at_once(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
-    found = run(jnp.ones(e.coefficients[0][0].shape, bool))
+    found = run(jnp.ones_like(e.coefficients[0][0], bool))
     weights, slopes = _weights(e, found), [evaluated.slope for evaluated in found]
     for slope, tilts in zip(slopes, e.tilts or [[]] * len(slopes), strict=True):
         for m, tilt in enumerate(tilts):
@@ -173,7 +172,7 @@ def _each_in_turn(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> 
     count = math.prod(sizes)
 
     def weights_of(index):
-        moved = jnp.ones(shape, bool)
+        moved = jnp.ones_like(e.coefficients[0][0], bool)
         for axis, i in zip(groups.mixed, jnp.unravel_index(index, sizes), strict=True):
             moved &= lax.broadcasted_iota(jnp.int32, shape, axis) == i
         return [jnp.where(moved, w, 0) for w in _weights(e, run(moved))]
@@ -198,7 +197,7 @@ def _picked(size: jax.Array, axes: tuple[int, ...], bits: jax.Array) -> jax.Arra
     One number is drawn for it, of the bits of the draw's keys at all steps of loops together.
     """
     if not axes:
-        return jnp.ones(size.shape, bool)
+        return jnp.ones_like(size, bool)
     words = jnp.bitwise_xor.reduce(bits.reshape(-1, 2), axis=0)
     key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), _PICK)
     ends = range(size.ndim - len(axes), size.ndim)

@@ -113,8 +113,7 @@ def export(rw: Any, inner: Frame, node: StochasticNode) -> jax.Array:
     axes = export_axes(rw, node, inner.program.path)
     if node in inner.scope.current and inner.program in node.program.path:
         return inner.scope.current[node].keep(axes).array
-    sizes = [*(loop.length for loop in node.loops), *node.shape]
-    return jnp.zeros([sizes[a] for a in axes], rw.scorers[node].dtype)
+    return node.zeros(rw.scorers[node].dtype, axes)
 
 
 def scan(rw: Any, frame: Frame, eqn: Any, body: Program, args: list[Any]) -> list[Any]:
@@ -197,8 +196,7 @@ def past_axes(rw: Any, node: StochasticNode) -> tuple[int, ...]:
 
 
 def zero_past(rw: Any, node: StochasticNode) -> jax.Array:
-    shape = [node.shape[a - len(node.loops)] for a in past_axes(rw, node)]
-    return jnp.zeros(shape, rw.scorers[node].dtype)
+    return node.zeros(rw.scorers[node].dtype, past_axes(rw, node))
 
 
 def imports(rw: Any, frame: Frame, body: Program):
