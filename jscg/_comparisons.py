@@ -30,8 +30,8 @@ from ._groups import Groups
 from ._nodes import StochasticNode
 from ._prober import Evaluated, Prober, symbol_of
 from ._sampled import Sampled
-from ._typed_zeros import zeros
-from .estimators import Evaluations
+from ._sharding import left_to_xla, like, zeros
+from .estimators import Evaluations, Relaxed
 
 _AT_ONCE = 16  # runs that are mapped together where every element has its own
 _PICK = 0xFFFF
@@ -81,6 +81,7 @@ class Comparer:
                 f"jscg: {type(estimator).__name__} moves {estimator.moves!r} of a draw's elements "
                 "at a time; tilts and paths are for estimators that move 'all'."
             )
+        made = _typed_as(value, made)
         paths: list[jax.Array | None] = []
         if made.paths is not None:  # the same once more, with derivatives
             paths = estimator.compare(Sampled(scorer, draw.value, read)).paths or []
@@ -143,6 +144,21 @@ class Comparer:
         return total
 
 
+def _typed_as(value: jax.Array, e: Evaluations) -> Evaluations:
+    """Gives values, outcomes and coefficients, which may be constants, the type of the draw."""
+
+    def typed(array: Any) -> Any:
+        if array is None or isinstance(array, Relaxed):
+            return array
+        return like(jnp.asarray(array), jax.typeof(value), range(jnp.ndim(array)))
+
+    return e._replace(
+        values=[*map(typed, e.values)],
+        outcomes=[*map(typed, e.outcomes)],
+        coefficients=[[*map(typed, row)] for row in e.coefficients],
+    )
+
+
 # Which elements are moved in one run: each returns the weights.
 
 
@@ -160,7 +176,8 @@ def _all_at_once(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> W
 def _one_of_each(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
     """One element, picked with a chance in proportion to its coefficients."""
     size = functools.reduce(jnp.maximum, [jnp.abs(c) for row in e.coefficients for c in row])
-    moved = _picked(size, groups.mixed, bits) & (size > 0)
+    pick = functools.partial(_picked, axes=groups.mixed)
+    moved = left_to_xla(pick, size, bits) & (size > 0)
     total = jnp.sum(size, groups.mixed, keepdims=True)
     chance = jnp.where(moved, size, 1) / jnp.where(total > 0, total, 1)
     return [jnp.where(moved, w / chance, 0) for w in _weights(e, run(moved))], []
@@ -191,7 +208,7 @@ def _weights(e: Evaluations, found: list[Evaluated]) -> list[jax.Array]:
     return [functools.reduce(jnp.add, products) for products in each]
 
 
-def _picked(size: jax.Array, axes: tuple[int, ...], bits: jax.Array) -> jax.Array:
+def _picked(size: jax.Array, bits: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     """One place over some axes, drawn in proportion to a size, for each place on the others.
 
     One number is drawn for it, of the bits of the draw's keys at all steps of loops together.

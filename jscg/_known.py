@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from ._typed_zeros import zeros
+from ._sharding import zeros
 
 # Given (moving, others), what the values are.
 Function = Callable[[list, list], list]

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from ._activity import rounded_variables
 from ._errors import refuse
 from ._program import CUSTOM, Literal, Program
+from ._sharding import like
 from ._source import place_of, where
-from ._typed_zeros import zeros
 from .draws import FAMILIES
 
 SCORED, PATHWISE, FREE = "scored", "pathwise", "free"
@@ -73,7 +73,8 @@ class StochasticNode:
         """Zeros on some of its axes, those of loops first, sharded as its log-probs are."""
         first, sizes = len(self.loops), [*(loop.length for loop in self.loops), *self.shape]
         axes = list(axes)
-        return zeros(self.var.aval, [sizes[a] for a in axes], dtype, [a - first for a in axes])
+        zeros = jnp.zeros([sizes[a] for a in axes], dtype)
+        return like(zeros, self.var.aval, [a - first for a in axes])
 
     @property
     def key(self) -> Any:

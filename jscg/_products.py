@@ -10,7 +10,7 @@ from jax import lax
 
 from ._compat import bind_all, open_jaxpr
 from ._program import Literal
-from ._typed_zeros import spec_of
+from ._sharding import spec_of
 
 
 def with_flat_products(fun: Callable, *args: Any) -> Any:

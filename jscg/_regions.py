@@ -16,6 +16,7 @@ from ._compat import bind
 from ._frame import Frame
 from ._nodes import StochasticNode
 from ._program import CHECKPOINTS, Program, split_scan, split_while
+from ._sharding import like
 from ._stacked import Steps, scan_whole
 from ._weights import LogProb
 
@@ -78,11 +79,16 @@ def results(rw: Any, inner: Frame, nodes, outvars, subs):
         for v, out in zip(inner.program.outvars, outvars, strict=True)
     ]
     made = [
-        jnp.asarray(rw.shadow(inner, inner.program.outvars[k]), outvars[k].aval.dtype)
+        like(
+            jnp.asarray(rw.shadow(inner, inner.program.outvars[k]), outvars[k].aval.dtype),
+            outvars[k].aval,
+        )
         for k in shadow_outputs(rw, subs)
     ]
     exports = [export(rw, inner, node) for node in nodes]
     extra = jnp.float32(0) if inner.extra is None else inner.extra.astype(jnp.float32)
+    for node in within(rw.adding, subs):  # of one type in all branches
+        extra = like(extra, node.var.aval, ())
     found = {n: inner.found.get(n, rw.nothing(n)) for n in within(rw.choosing, subs)}
     return outs, made, exports, extra, found
 
