@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
 def like(array: jax.Array, aval: Any, axes: Sequence[int] | None = None) -> jax.Array:
@@ -30,7 +30,7 @@ def like(array: jax.Array, aval: Any, axes: Sequence[int] | None = None) -> jax.
     spec = spec_of(aval)
     spec = spec if axes is None else tuple(spec[a] if a >= 0 else None for a in axes)
     if any(spec) and spec != spec_of(jax.typeof(array)):
-        array = jax.reshard(array, PartitionSpec(*spec))
+        array = jax.reshard(array, NamedSharding(aval.sharding.mesh, PartitionSpec(*spec)))
     varying = _varying(aval) - _varying(jax.typeof(array))
     return lax.pcast(array, tuple(sorted(varying)), to="varying") if varying else array
 
