@@ -14,7 +14,7 @@ import jscg
 
 KEY = random.key(0)
 # All of these, times the parameter, are numbers of bfloat16.
-X = np.linspace(-1.0, 0.875, 16)
+X = np.linspace(-1.0, 0.9375, 32)
 TH = 0.75
 SCORE = jscg.estimators.ScoreFunction()
 FITTED = jscg.estimators.Auto(compares_draws=False)  # with baselines fitted over the batch
@@ -78,7 +78,7 @@ def exact_gradient(name):
         return float(jax.grad(PROGRAMS[name][1])(TH))
 
 
-def samples(name, dtype, n=10_000, **options):
+def samples(name, dtype, n=5_000, **options):
     gradient = jscg.grad_expectation(PROGRAMS[name][0], **options)
     run = jax.jit(jax.vmap(gradient, (None, 0)), compiler_options=QUICK)
     found = run(jnp.asarray(TH, dtype), random.split(KEY, n))
