@@ -63,7 +63,8 @@ def left_to_xla(fun: Callable[..., jax.Array], *args: jax.Array) -> jax.Array:
         return fun(*args)
     kinds = dict(zip(sharding.mesh.axis_names, sharding.mesh.axis_types, strict=True))
     axes = tuple(name for name, kind in kinds.items() if kind == AxisType.Explicit)
-    return jax.sharding.auto_axes(fun, axes=axes, out_sharding=sharding)(*args)
+    automatic: Any = jax.sharding.auto_axes(fun, axes=axes, out_sharding=sharding)
+    return automatic(*args)
 
 
 def _names(spec: Any) -> tuple[str, ...]:
