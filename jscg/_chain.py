@@ -13,6 +13,7 @@ from jax import lax
 
 from ._compat import bind
 from ._program import MOVES, Literal, Program, Uses
+from ._sharding import zeros
 from .draws import FAMILIES
 
 ADDITIVE = {"add", "add_any", "sub", "neg", "convert_element_type"} | MOVES
@@ -158,7 +159,7 @@ class Chain:
 
     def affine(self, fun: Callable[[Any], Any], env: dict[Any, Any]) -> tuple[Any, Any]:
         """`fun(noise) = shift + slope * z`, with z the noise on its own scale."""
-        zero = jnp.zeros(self.source.aval.shape, self.source.aval.dtype)
+        zero = zeros(self.source.aval)
         shift, slope = jax.jvp(fun, (zero,), (jnp.ones_like(zero),))
         if self.draw.params["family"] != "uniform" or self.standard:
             return shift, slope

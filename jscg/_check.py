@@ -217,7 +217,7 @@ def _along_directions(cost: Callable, estimate: Callable, known: list, step: flo
 
     def pair(keys: list[jax.Array]):
         along = [
-            jnp.tensordot(d.astype(g.dtype), g, g.ndim)
+            jnp.tensordot(d.astype(g.dtype), g, g.ndim, precision="highest")
             for d, g in zip(directions, estimate(keys), strict=True)
         ]
         return along, [slopes(i, keys) for i in range(len(known))]

@@ -30,7 +30,8 @@ from ._groups import Groups
 from ._nodes import StochasticNode
 from ._prober import Evaluated, Prober, symbol_of
 from ._sampled import Sampled
-from .estimators import Evaluations
+from ._sharding import left_to_xla, like, zeros
+from .estimators import Evaluations, Relaxed
 
 _AT_ONCE = 16  # runs that are mapped together where every element has its own
 _PICK = 0xFFFF
@@ -80,6 +81,7 @@ class Comparer:
                 f"jscg: {type(estimator).__name__} moves {estimator.moves!r} of a draw's elements "
                 "at a time; tilts and paths are for estimators that move 'all'."
             )
+        made = _typed_as(value, made)
         paths: list[jax.Array | None] = []
         if made.paths is not None:  # the same once more, with derivatives
             paths = estimator.compare(Sampled(scorer, draw.value, read)).paths or []
@@ -100,9 +102,7 @@ class Comparer:
             env = dict(zip(atoms, values, strict=True))
             return self._chosen(node, value, lambda a: a.val if hasattr(a, "val") else env[a])
 
-        avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in (node.var, *atoms)]
-        shapes = jax.eval_shape(chosen, *avals)
-        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        return jax.tree.map(zeros, jax.eval_shape(chosen, *(v.aval for v in (node.var, *atoms))))
 
     def term(
         self,
@@ -144,11 +144,26 @@ class Comparer:
         return total
 
 
+def _typed_as(value: jax.Array, e: Evaluations) -> Evaluations:
+    """Gives values, outcomes and coefficients, which may be constants, the type of the draw."""
+
+    def typed(array: Any) -> Any:
+        if array is None or isinstance(array, Relaxed):
+            return array
+        return like(jnp.asarray(array), jax.typeof(value), range(jnp.ndim(array)))
+
+    return e._replace(
+        values=[*map(typed, e.values)],
+        outcomes=[*map(typed, e.outcomes)],
+        coefficients=[[*map(typed, row)] for row in e.coefficients],
+    )
+
+
 # Which elements are moved in one run: each returns the weights.
 
 
 def _all_at_once(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
-    found = run(jnp.ones(e.coefficients[0][0].shape, bool))
+    found = run(jnp.ones_like(e.coefficients[0][0], bool))
     weights, slopes = _weights(e, found), [evaluated.slope for evaluated in found]
     for slope, tilts in zip(slopes, e.tilts or [[]] * len(slopes), strict=True):
         for m, tilt in enumerate(tilts):
@@ -161,7 +176,8 @@ def _all_at_once(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> W
 def _one_of_each(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
     """One element, picked with a chance in proportion to its coefficients."""
     size = functools.reduce(jnp.maximum, [jnp.abs(c) for row in e.coefficients for c in row])
-    moved = _picked(size, groups.mixed, bits) & (size > 0)
+    pick = functools.partial(_picked, axes=groups.mixed)
+    moved = left_to_xla(pick, size, bits) & (size > 0)
     total = jnp.sum(size, groups.mixed, keepdims=True)
     chance = jnp.where(moved, size, 1) / jnp.where(total > 0, total, 1)
     return [jnp.where(moved, w / chance, 0) for w in _weights(e, run(moved))], []
@@ -173,7 +189,7 @@ def _each_in_turn(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> 
     count = math.prod(sizes)
 
     def weights_of(index):
-        moved = jnp.ones(shape, bool)
+        moved = jnp.ones_like(e.coefficients[0][0], bool)
         for axis, i in zip(groups.mixed, jnp.unravel_index(index, sizes), strict=True):
             moved &= lax.broadcasted_iota(jnp.int32, shape, axis) == i
         return [jnp.where(moved, w, 0) for w in _weights(e, run(moved))]
@@ -192,13 +208,13 @@ def _weights(e: Evaluations, found: list[Evaluated]) -> list[jax.Array]:
     return [functools.reduce(jnp.add, products) for products in each]
 
 
-def _picked(size: jax.Array, axes: tuple[int, ...], bits: jax.Array) -> jax.Array:
+def _picked(size: jax.Array, bits: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     """One place over some axes, drawn in proportion to a size, for each place on the others.
 
     One number is drawn for it, of the bits of the draw's keys at all steps of loops together.
     """
     if not axes:
-        return jnp.ones(size.shape, bool)
+        return jnp.ones_like(size, bool)
     words = jnp.bitwise_xor.reduce(bits.reshape(-1, 2), axis=0)
     key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), _PICK)
     ends = range(size.ndim - len(axes), size.ndim)

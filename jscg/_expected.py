@@ -18,6 +18,7 @@ from ._enumerable import Enumeration
 from ._frame import Expectation, Frame
 from ._primitives import MARKS, replay
 from ._program import Literal
+from ._sharding import like
 from ._uniform import KEPT, Uniform, fold
 from ._weights import LogProb
 
@@ -40,7 +41,7 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
 
         def filled(atom):
             value = read(atom)
-            return value.fill(atom.aval.shape) if isinstance(value, Uniform) else value
+            return value.fill(atom.aval) if isinstance(value, Uniform) else value
 
         for index in path:
             eqn = frame.program.eqns[index]
@@ -106,7 +107,7 @@ def outcomes(rw: Any, frame: Frame, e: Enumeration) -> list[tuple[Any, LogProb]]
     if node not in frame.supports:
         frame.supports[node] = rw.scorers[node].support(frame.read)
     values, probs = frame.supports[node]
-    shape, dtype = node.shape, node.var.aval.dtype
+    aval, shape, dtype = node.var.aval, node.shape, node.var.aval.dtype
     axes = tuple(len(node.loops) + a for a in e.aligned)
     if len(e.aligned) == len(shape):  # one outcome for each element: no joint ones
         return [
@@ -120,6 +121,9 @@ def outcomes(rw: Any, frame: Frame, e: Enumeration) -> list[tuple[Any, LogProb]]
     table = table.reshape(*table.shape[: 1 + len(axes)], count)
     joint = functools.reduce(jnp.multiply, [table[ways[:, m], ..., m] for m in range(count)])
     return [
-        (jnp.broadcast_to(values[way].reshape(small).astype(dtype), shape), LogProb(p, axes))
+        (
+            like(jnp.broadcast_to(values[way].reshape(small).astype(dtype), shape), aval),
+            LogProb(p, axes),
+        )
         for way, p in zip(ways, joint, strict=True)
     ]

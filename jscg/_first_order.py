@@ -92,7 +92,7 @@ def _zero_jvp(primals, tangents):
 def _one_jvp(primals, tangents):
     if all(isinstance(t, ad.Zero) for t in tangents):
         out = _one_p.bind(*primals)
-        return out, ad.Zero(jax.core.ShapedArray(out.shape, out.dtype).to_tangent_aval())
+        return out, ad.Zero(jax.typeof(out).to_tangent_aval())
     raise BiasError(
         "jscg: a second derivative is taken of an estimator that is unbiased for the first "
         "derivative only (one that compares values of a draw: Coupled, MeasureValued, DisARM and "

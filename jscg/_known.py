@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from ._sharding import zeros
+
 # Given (moving, others), what the values are.
 Function = Callable[[list, list], list]
 # Given (moving, others, residuals, tangents of moving), the tangents of the values.
@@ -68,4 +70,4 @@ def _filled(tangent: Any) -> Any:
     if not isinstance(tangent, SymbolicZero):
         return tangent
     aval: Any = tangent.aval
-    return jnp.zeros(aval.shape, aval.dtype) if jnp.issubdtype(aval.dtype, jnp.inexact) else tangent
+    return zeros(aval) if jnp.issubdtype(aval.dtype, jnp.inexact) else tangent

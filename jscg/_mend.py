@@ -168,7 +168,7 @@ def _replace(law: Law) -> Any:
         )
 
     avals: list[Any] = [v.aval for v in (made, *inputs)]
-    closed = jax.make_jaxpr(draw)(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals))
+    closed = jax.make_jaxpr(draw)(*(a.update(weak_type=False) for a in avals))
     inner = build(closed)
     env = dict(zip(inner.invars, [*_constants(part, closed), made, *inputs], strict=True))
     outvars = [made if v is out else v for v in eqn.outvars]

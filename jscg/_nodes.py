@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from ._activity import rounded_variables
 from ._errors import refuse
 from ._program import CUSTOM, Literal, Program
+from ._sharding import like
 from ._source import place_of, where
 from .draws import FAMILIES
 
@@ -66,6 +68,13 @@ class StochasticNode:
         shape = tuple(self.var.aval.shape)
         given = dict(self.eqn.params["static"])
         return shape[: len(shape) - given.get("event_ndim", self.rule.event_ndim)]
+
+    def zeros(self, dtype: Any, axes: Iterable[int]) -> jax.Array:
+        """Zeros on some of its axes, those of loops first, sharded as its log-probs are."""
+        first, sizes = len(self.loops), [*(loop.length for loop in self.loops), *self.shape]
+        axes = list(axes)
+        zeros = jnp.zeros([sizes[a] for a in axes], dtype)
+        return like(zeros, self.var.aval, [a - first for a in axes])
 
     @property
     def key(self) -> Any:

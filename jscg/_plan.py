@@ -12,9 +12,11 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from ._activity import noisy_variables
 from ._baselines import Baseline, Scales, find_baselines
 from ._control_variates import check_one, find_control_variates
 from ._costs import CostFinder, CostNode
+from ._devices import check_collectives, check_shard_maps
 from ._errors import ArgumentError, refuse
 from ._first_order import check_reparameterised
 from ._fitted import Fitted, find_fitted
@@ -107,12 +109,14 @@ def make_plan(
         relaxed = set(names)
     active, origins = mend(program, active_inputs, silent, asked, relaxed)
     check_refs(program, active)
+    check_shard_maps(program, active, noisy_variables(program, silent))
     nodes = find_nodes(program, active)
     check_keys(program, nodes, origins)
     check_bounds(program, nodes, active_inputs)
     estimators = _choose(nodes, choices, chosen, origins)
     influence = InfluenceMap(program, [n for n in nodes if n.verdict == SCORED])
     check_reparameterised(program, influence)
+    check_collectives(program, influence)
     finder = CostFinder(program, influence, keep_constants=purpose == "bound")
     edges, passed = _find_edges(program, nodes, estimators, influence)
     # Where costs are not recomputed: another run may change what happens there.

@@ -66,9 +66,13 @@ def replay(key, *operands, **params):
 
 
 def _draw_abstract(key, *operands, **params):
-    shaped = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (key, *operands)]
-    out = jax.eval_shape(functools.partial(expand, **params), *shaped)
-    return jax.core.ShapedArray(out.shape, out.dtype)
+    return _typed_as(functools.partial(expand, **params), key, *operands)
+
+
+def _typed_as(fun, *avals):
+    """The type of the array that a function returns, its sharding and manual axes included."""
+    (out,) = jax.make_jaxpr(fun)(*avals).out_avals
+    return out.update(weak_type=False)
 
 
 def _draw_batch(args, dims, *, batch, **params):
@@ -87,8 +91,7 @@ def _draw_jvp(primals, tangents, **params):
         raise refuse_unscored(params["family"])
     if rule.discrete or still:
         out = draw_p.bind(*primals, **params)
-        zero = jax.core.ShapedArray(out.shape, out.dtype).to_tangent_aval()
-        return out, ad.Zero(zero)
+        return out, ad.Zero(jax.typeof(out).to_tangent_aval())
     tangents = [ad.instantiate_zeros(t) for t in tangents[1:]]
     return jax.jvp(functools.partial(expand, key, **params), operands, tangents)
 
@@ -148,15 +151,11 @@ def _codes(x, *, classes, temperature):
 
 def _relaxed_jvp(primals, tangents, **params):
     out = relaxed_p.bind(*primals, **params)
-    return out, ad.Zero(jax.core.ShapedArray(out.shape, out.dtype))
+    return out, ad.Zero(jax.typeof(out).to_tangent_aval())
 
 
 relaxed_p.def_impl(_codes)
-relaxed_p.def_abstract_eval(
-    lambda x, classes, **_: jax.core.ShapedArray(
-        (*x.shape, classes) if classes else x.shape, jnp.dtype(jnp.float32)
-    )
-)
+relaxed_p.def_abstract_eval(lambda x, **params: _typed_as(functools.partial(_codes, **params), x))
 mlir.register_lowering(relaxed_p, mlir.lower_fun(_codes, multiple_results=False))
 ad.primitive_jvps[relaxed_p] = _relaxed_jvp
 batching.primitive_batchers[relaxed_p] = lambda args, dims, **params: (
@@ -202,7 +201,7 @@ def _redraw(key, chosen, *, number):
 
 def _redraw_jvp(primals, tangents, **params):
     out = redraw_p.bind(*primals, **params)
-    return out, ad.Zero(jax.core.ShapedArray(out.shape, out.dtype).to_tangent_aval())
+    return out, ad.Zero(jax.typeof(out).to_tangent_aval())
 
 
 redraw_p.def_impl(_redraw)

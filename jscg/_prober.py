@@ -109,4 +109,4 @@ class Prober(Rewriter):
 
 def symbol_of(rw: Rewriter, node: StochasticNode) -> jax.Array:
     """Zeros of the shape of a draw, those of loops first."""
-    return jnp.zeros([*(loop.length for loop in node.loops), *node.shape], rw.scorers[node].dtype)
+    return node.zeros(rw.scorers[node].dtype, range(len(node.loops) + len(node.shape)))

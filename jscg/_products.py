@@ -10,6 +10,7 @@ from jax import lax
 
 from ._compat import bind_all, open_jaxpr
 from ._program import Literal
+from ._sharding import spec_of
 
 
 def with_flat_products(fun: Callable, *args: Any) -> Any:
@@ -48,4 +49,5 @@ def _is_flat(eqn: Any) -> bool:
     """Whether rows, on more than one axis, are multiplied by what all of them share."""
     (axes, _), batch = eqn.params["dimension_numbers"]
     ndim = len(eqn.invars[0].aval.shape)
-    return batch == ((), ()) and tuple(axes) == (ndim - 1,) and ndim > 2
+    whole = not any(spec_of(eqn.invars[0].aval))  # no axis is spread over devices
+    return whole and batch == ((), ()) and tuple(axes) == (ndim - 1,) and ndim > 2

@@ -129,8 +129,7 @@ class Redrawing:
 
 def _exchange(part: Program, key: Any, reader: Any, chosen: Any, number: int) -> None:
     """Lets one equation, or all, read the exchanged key in the place of a key."""
-    aval = jax.ShapeDtypeStruct(key.aval.shape, key.aval.dtype)
-    made = jax.make_jaxpr(lambda k, c: redraw_p.bind(k, c, number=number))(aval, jnp.int32(0))
+    made = jax.make_jaxpr(lambda k, c: redraw_p.bind(k, c, number=number))(key.aval, jnp.int32(0))
     new = jex_core.Var(key.aval)
     producers = part.producers()
     start = producers[reader] if reader is not None else producers.get(key, -1) + 1

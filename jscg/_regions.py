@@ -16,6 +16,7 @@ from ._compat import bind
 from ._frame import Frame
 from ._nodes import StochasticNode
 from ._program import CHECKPOINTS, Program, split_scan, split_while
+from ._sharding import like
 from ._stacked import Steps, scan_whole
 from ._weights import LogProb
 
@@ -78,11 +79,16 @@ def results(rw: Any, inner: Frame, nodes, outvars, subs):
         for v, out in zip(inner.program.outvars, outvars, strict=True)
     ]
     made = [
-        jnp.asarray(rw.shadow(inner, inner.program.outvars[k]), outvars[k].aval.dtype)
+        like(
+            jnp.asarray(rw.shadow(inner, inner.program.outvars[k]), outvars[k].aval.dtype),
+            outvars[k].aval,
+        )
         for k in shadow_outputs(rw, subs)
     ]
     exports = [export(rw, inner, node) for node in nodes]
     extra = jnp.float32(0) if inner.extra is None else inner.extra.astype(jnp.float32)
+    for node in within(rw.adding, subs):  # of one type in all branches
+        extra = like(extra, node.var.aval, ())
     found = {n: inner.found.get(n, rw.nothing(n)) for n in within(rw.choosing, subs)}
     return outs, made, exports, extra, found
 
@@ -113,8 +119,7 @@ def export(rw: Any, inner: Frame, node: StochasticNode) -> jax.Array:
     axes = export_axes(rw, node, inner.program.path)
     if node in inner.scope.current and inner.program in node.program.path:
         return inner.scope.current[node].keep(axes).array
-    sizes = [*(loop.length for loop in node.loops), *node.shape]
-    return jnp.zeros([sizes[a] for a in axes], rw.scorers[node].dtype)
+    return node.zeros(rw.scorers[node].dtype, axes)
 
 
 def scan(rw: Any, frame: Frame, eqn: Any, body: Program, args: list[Any]) -> list[Any]:
@@ -197,8 +202,7 @@ def past_axes(rw: Any, node: StochasticNode) -> tuple[int, ...]:
 
 
 def zero_past(rw: Any, node: StochasticNode) -> jax.Array:
-    shape = [node.shape[a - len(node.loops)] for a in past_axes(rw, node)]
-    return jnp.zeros(shape, rw.scorers[node].dtype)
+    return node.zeros(rw.scorers[node].dtype, past_axes(rw, node))
 
 
 def imports(rw: Any, frame: Frame, body: Program):

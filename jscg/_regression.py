@@ -145,8 +145,9 @@ class _Columns:
         return jnp.stack(self.arrays, -1)
 
     def sum(self, term: Term, value: Any) -> Any:
-        value = value * lax.stop_gradient(self.values[term.atom].slope)
-        value = value.astype(jnp.promote_types(value.dtype, jnp.float32))
+        # In float32 at least, before they are multiplied and summed.
+        slope, dtype = self.values[term.atom].slope, jnp.promote_types(value.dtype, jnp.float32)
+        value = value.astype(dtype) * lax.stop_gradient(slope).astype(dtype)
         rest = tuple(i for i in range(value.ndim) if i not in term.places)
         order = np.argsort(np.argsort(term.places))
         return jnp.sum(value, rest).transpose(order).reshape(self.shape)

@@ -24,6 +24,7 @@ from ._primitives import MARKS
 from ._program import MOVES, Literal, Program
 from ._relation import Relation
 from ._scores import Scorer
+from ._sharding import like
 from ._source import where
 from ._weights import LogProb
 
@@ -90,7 +91,8 @@ class Edge:
         aval, axes = node.var.aval, tuple(range(len(node.loops), len(self.relation)))
 
         def at(outcome):
-            env = {node.var: jnp.broadcast_to(outcome, aval.shape).astype(aval.dtype)}
+            drawn = jnp.broadcast_to(outcome, aval.shape).astype(aval.dtype)
+            env = {node.var: like(drawn, aval)}
             for i in [*self.path, self.index]:
                 eqn = eqns[i]
                 if i == node.position:

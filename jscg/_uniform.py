@@ -14,6 +14,7 @@ import numpy as np
 
 from ._primitives import MARKS
 from ._program import MOVES
+from ._sharding import like
 
 KEPT = MARKS - {"draw"} | MOVES
 
@@ -28,9 +29,9 @@ class Uniform:
 
     number: np.ndarray
 
-    def fill(self, shape: tuple[int, ...]) -> jax.Array:
-        """The array itself."""
-        return jnp.full(shape, self.number)
+    def fill(self, aval: Any) -> jax.Array:
+        """The array itself, of the type of another."""
+        return like(jnp.full(aval.shape, self.number), aval)
 
 
 def fold(eqn: Any, args: list[Any]) -> Any:
@@ -45,5 +46,5 @@ def fold(eqn: Any, args: list[Any]) -> Any:
             if isinstance(one, Uniform) and one.number in (0, 1):
                 if isinstance(other, Uniform) or not one.number:
                     return other if one.number else one
-                return jnp.broadcast_to(jnp.asarray(other, out.dtype), out.shape)
+                return like(jnp.broadcast_to(jnp.asarray(other, out.dtype), out.shape), out)
     return None
