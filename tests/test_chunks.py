@@ -21,12 +21,23 @@ def in_a_loop(p, key):
     def step(x, k):
         y = random.bernoulli(k, jax.nn.sigmoid(p[0] + x)).astype(float)
         x = 0.5 * x + p[1] * y
-        return x, jnp.sin(3 * x) + jnp.cos(p[1] * y)
+        return x, jnp.sin(3 * x)
 
     x, costs = lax.scan(step, 0.3, random.split(k1, 4))
     z = lax.cond(x > 0, lambda: random.bernoulli(k2, jax.nn.sigmoid(p[0])), lambda: False)
     i = random.categorical(k3, jnp.stack([x, p[0], 0.0]))
     return jnp.sum(costs) + x**2 + z * x + jnp.cos(2.0 * i + x), {"x": x, "costs": costs}
+
+
+def several_costs_in_a_loop(p, key):
+    """A sum that is carried, in which a branch adds to what a draw adds."""
+
+    def step(x, key):
+        x += lax.cond(x > 0, jax.nn.sigmoid, jnp.sin, x)
+        return x + random.bernoulli(key, jax.nn.sigmoid(p[0] * x)), x
+
+    _, costs = lax.scan(step, p[1], random.split(key, 3))
+    return jnp.sum(costs), {"costs": costs}
 
 
 def with_a_batch(p, key):
@@ -53,6 +64,7 @@ CASES = {
     "loop, leave-one-out": (in_a_loop, SCORE),
     "loop, no baseline": (in_a_loop, estimators.ScoreFunction(baseline=None)),
     "loop, default": (in_a_loop, None),
+    "costs in a loop": (several_costs_in_a_loop, SCORE),
     "batch, leave-one-out": (with_a_batch, SCORE),
     "batch, default": (with_a_batch, estimators.Auto(fits=False)),
     "batch, compared": (with_a_batch, estimators.DisARM()),
