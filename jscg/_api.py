@@ -12,6 +12,7 @@ import jax
 
 from ._arguments import check_floats
 from ._calls import compiled
+from ._chunks import gradient_in_chunks
 from ._errors import ArgumentError, ArgumentTypeError
 from ._trace import Options, trace
 from .estimators import Estimator
@@ -82,6 +83,7 @@ def value_and_grad_expectation(
     has_aux: bool = False,
     *,
     num_samples: int = 1,
+    chunk_size: int | None = None,
     estimators: Estimators = None,
     key_argnums: int | Sequence[int] | None = None,
 ) -> Callable:
@@ -92,6 +94,7 @@ def value_and_grad_expectation(
       argnums: see `surrogate`.
       has_aux: see `surrogate`.
       num_samples: see `surrogate`.
+      chunk_size: see `grad_expectation`.
       estimators: see `surrogate`.
       key_argnums: see `surrogate`.
 
@@ -112,7 +115,7 @@ def value_and_grad_expectation(
       >>> jscg.value_and_grad_expectation(f)(0.25, jax.random.key(0))
       (Array(0.5, dtype=float32), Array(2., dtype=float32, weak_type=True))
     """
-    options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
+    options = options_of(argnums, has_aux, num_samples, estimators, key_argnums, chunk_size)
     return _first_order(fun, options, jax.value_and_grad, argnums)
 
 
@@ -122,6 +125,7 @@ def grad_expectation(
     has_aux: bool = False,
     *,
     num_samples: int = 1,
+    chunk_size: int | None = None,
     estimators: Estimators = None,
     key_argnums: int | Sequence[int] | None = None,
 ) -> Callable:
@@ -140,6 +144,11 @@ def grad_expectation(
       has_aux: whether `fun` returns a pair (cost, auxiliary data).
       num_samples: how many samples to average; above one, each is the others' baseline.
         Auxiliary data then gets a leading axis of this size.
+      chunk_size: how many samples are run at once; it must divide `num_samples`.  The result is
+        that of all at once, to rounding, with the memory that one chunk needs.  Baselines are over
+        all samples: where there are any, the program is run twice, once without derivatives, and
+        the result cannot be differentiated again.  Baselines that are fitted or optimal over all
+        samples are refused.  Where `Coupled` picks one element of a draw, it picks another one.
       estimators: one estimator for all draws, or a mapping from names of draws (or of samplers)
         to estimators; `estimators.Auto()` for all others.
       key_argnums: which arguments are keys, for `num_samples` with legacy uint32 keys.
@@ -160,8 +169,14 @@ def grad_expectation(
       0.0
       >>> float(jscg.grad_expectation(f)(0.25, jax.random.key(0)))
       2.0
+
+      A million samples, a thousand at a time:
+
+      >>> many = jscg.grad_expectation(f, num_samples=2**20, chunk_size=2**10)
+      >>> bool(abs(many(0.25, jax.random.key(0)) - 2.0) < 0.05)
+      True
     """
-    options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
+    options = options_of(argnums, has_aux, num_samples, estimators, key_argnums, chunk_size)
     return _first_order(fun, options, jax.grad, argnums)
 
 
@@ -171,6 +186,8 @@ def _first_order(fun: Callable, options: Options, grad: Callable, argnums: Any) 
 
     def make(fun: Callable) -> Callable:
         which = options.argnums[0] if single else options.argnums
+        if options.chunk_size is not None:
+            return gradient_in_chunks(fun, options, which, grad is jax.value_and_grad)
         derive = grad(_surrogate(options, fun), which, options.has_aux)
 
         def derived(*args, **kwargs):
@@ -182,8 +199,8 @@ def _first_order(fun: Callable, options: Options, grad: Callable, argnums: Any) 
     return compiled(fun, options, (grad, single), make)
 
 
-def options_of(argnums, has_aux, num_samples, estimators, key_argnums) -> Options:
-    """Checks what `surrogate` was asked for."""
+def options_of(argnums, has_aux, num_samples, estimators, key_argnums, chunk_size=None) -> Options:
+    """Checks what `surrogate` or `grad_expectation` was asked for."""
     num_samples = count_of_samples(num_samples)
     if isinstance(estimators, Mapping):
         estimators = tuple(sorted(estimators.items()))
@@ -199,15 +216,30 @@ def options_of(argnums, has_aux, num_samples, estimators, key_argnums) -> Option
         num_samples,
         () if key_argnums is None else positions(key_argnums),
         estimators,
+        chunk_size=_chunk_of(num_samples, chunk_size),
     )
 
 
-def count_of_samples(num_samples: Any) -> int:
+def _chunk_of(num_samples: int, chunk_size: Any) -> int | None:
+    """Checks how many samples are run at once; None for all."""
+    if chunk_size is None:
+        return None
+    chunk_size = count_of_samples(chunk_size, "chunk_size")
+    if num_samples % chunk_size:
+        raise ArgumentError(
+            f"jscg: chunk_size={chunk_size} does not divide num_samples={num_samples}."
+        )
+    if chunk_size == 1 < num_samples:
+        raise ArgumentError("jscg: chunk_size must be at least 2.")
+    return None if chunk_size == num_samples else chunk_size
+
+
+def count_of_samples(num_samples: Any, name: str = "num_samples") -> int:
     """Checks that it is one."""
     if isinstance(num_samples, bool) or not hasattr(num_samples, "__index__"):
-        raise ArgumentTypeError(f"jscg: num_samples must be an integer, but got {num_samples!r}.")
+        raise ArgumentTypeError(f"jscg: {name} must be an integer, but got {num_samples!r}.")
     if operator.index(num_samples) < 1:
-        raise ArgumentError(f"jscg: num_samples must be at least 1, but got {num_samples}.")
+        raise ArgumentError(f"jscg: {name} must be at least 1, but got {num_samples}.")
     return operator.index(num_samples)
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import weakref
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
 
-from ._arguments import check_arrays, owners_of, roles
+from ._arguments import check_arrays, is_array, owners_of, roles
 from ._errors import ArgumentTypeError
 from ._trace import Options
-from ._traceback import short_traceback
+from ._traceback import shorten_traceback
 
-_compiled: weakref.WeakKeyDictionary[Any, dict[Any, Callable]] = weakref.WeakKeyDictionary()
+_compiled: weakref.WeakKeyDictionary[Any, dict[Any, _Programs]] = weakref.WeakKeyDictionary()
 
 
 class Fixed(NamedTuple):
@@ -23,12 +24,10 @@ class Fixed(NamedTuple):
     Attributes:
       tree: of the arguments.
       leaves: (type, value) of those that are no arrays; None for those that are traced.
-      nothing: whether all are traced.
     """
 
     tree: Any
     leaves: tuple[tuple[type, Any] | None, ...]
-    nothing: bool
 
     def arguments(self, traced: list[Any]) -> tuple[tuple, dict]:
         """The positional and keyword arguments, with values for those that are traced."""
@@ -54,54 +53,94 @@ def compiled(
     Returns:
       A function with the arguments of `fun`.
     """
-    jitted = _jitted(fun, options, what, make)
-    known: dict[tuple, Fixed] = {}
+    programs = _programs(fun, options, what, make)
+    arrays: set[type] = set()  # types of leaves that are arrays, as far as met
+    known: dict[tuple, _Way] = {}  # by the tree and the types of leaves, where some are not
 
     @functools.wraps(fun)
-    @short_traceback
     def call(*args, **kwargs):
-        # Whoever calls without jit pays for every line of this.
-        leaves, tree = jax.tree.flatten((args, kwargs))
-        types = (tree, *map(type, leaves))
-        fixed = known.get(types)
-        if fixed is None:
-            check_arrays(fun, options.argnums, args)
-            fixed = _fix(options, args, kwargs)
-            if fixed.nothing:
-                known[types] = fixed
-            else:
-                leaves = [x for x, f in zip(leaves, fixed.leaves, strict=True) if f is None]
-        return jitted(fixed, leaves)
+        __tracebackhide__ = True
+        try:
+            # Whoever calls without jit pays for every line of this.
+            if arrays.issuperset(map(type, jax.tree.leaves((args, kwargs)))):
+                return programs.of_arrays(*args, **kwargs)
+            leaves, tree = jax.tree.flatten((args, kwargs))
+            types = (tree, *map(type, leaves))
+            way = known.get(types)
+            if way is None:
+                if all(map(is_array, leaves)):
+                    arrays.update(map(type, leaves))
+                    return programs.of_arrays(*args, **kwargs)
+                check_arrays(fun, options.argnums, args)
+                traced, _, _ = roles(options, args, leaves, owners_of(args, kwargs))
+                way = known[types] = _Way(programs, tree, traced)
+            return way(leaves)
+        except Exception as error:
+            shorten_traceback(error)
+            raise
 
     return call
 
 
-def _fix(options: Options, args: tuple, kwargs: dict) -> Fixed:
-    leaves, tree = jax.tree.flatten((args, kwargs))
-    traced, _, _ = roles(options, args, leaves, owners_of(args, kwargs))
-    fixed = tuple(None if t else (type(x), x) for x, t in zip(leaves, traced, strict=True))
-    try:
-        hash(fixed)
-    except TypeError as error:
-        raise ArgumentTypeError(
-            "jscg: an argument that is no array must be hashable, because the function is traced "
-            f"once for each of its values: {error}"
-        ) from error
-    return Fixed(tree, fixed, not any(fixed))
+class _Programs:
+    """What is compiled of a function for some options.
+
+    Attributes:
+      of_arrays: the compiled function, where all leaves of arguments are arrays.
+      fixed: compiled functions of the leaves that are traced, for what is fixed.
+    """
+
+    def __init__(self, make: Callable[[], Callable]):
+
+        def run(*args, **kwargs):
+            return make()(*args, **kwargs)
+
+        self._make, self.of_arrays = make, jax.jit(run)
+        self.fixed: dict[Fixed, Callable] = {}
+
+    def of_leaves(self, fixed: Fixed) -> Callable:
+        """The compiled function of the leaves that are traced."""
+        if fixed not in self.fixed:
+            self.fixed[fixed] = jax.jit(functools.partial(_run, self._make, fixed))
+        return self.fixed[fixed]
 
 
-def _jitted(fun: Callable, options: Options, what: Hashable, make: Callable) -> Callable:
+class _Way:
+    """How to call what is compiled with leaves of some types, of which some are traced."""
+
+    def __init__(self, programs: _Programs, tree: Any, traced: list[bool]):
+        self.programs, self.tree, self.traced = programs, tree, traced
+        self.fixed = [not t for t in traced]
+        self.known: dict[tuple, Callable] = {}  # by the values that are fixed
+
+    def __call__(self, leaves: list[Any]) -> Any:
+        values = tuple(itertools.compress(leaves, self.fixed))
+        try:
+            run = self.known.get(values)
+        except TypeError as error:
+            raise ArgumentTypeError(
+                "jscg: an argument that is no array must be hashable, because the function is "
+                f"traced once for each of its values: {error}"
+            ) from error
+        if run is None:
+            pairs = zip(leaves, self.traced, strict=True)
+            fixed = Fixed(self.tree, tuple(None if t else (type(x), x) for x, t in pairs))
+            run = self.known[values] = self.programs.of_leaves(fixed)
+        return run(list(itertools.compress(leaves, self.traced)))
+
+
+def _run(make: Callable[[], Callable], fixed: Fixed, traced: list[Any]) -> Any:
+    args, kwargs = fixed.arguments(traced)
+    return make()(*args, **kwargs)
+
+
+def _programs(fun: Callable, options: Options, what: Hashable, make: Callable) -> _Programs:
     try:
         kept = _compiled.setdefault(fun, {})
         # Weakly, or what is kept for the function would keep it alive.
         alive: Callable[[], Any] = weakref.ref(fun)
     except TypeError:  # neither hashable nor weakly referable: it lives with the caller
         kept, alive = {}, lambda: fun
-
-    def run(spec: Fixed, traced: list[Any]):
-        args, kwargs = spec.arguments(traced)
-        return make(alive())(*args, **kwargs)
-
     if (options, what) not in kept:
-        kept[options, what] = jax.jit(run, static_argnums=0)
+        kept[options, what] = _Programs(lambda: make(alive()))
     return kept[options, what]

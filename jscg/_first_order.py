@@ -36,6 +36,11 @@ def first_order(log_prob: jax.Array, witness: jax.Array) -> jax.Array:
     return _zero_p.bind(log_prob, witness)
 
 
+def first_order_only(coefficient: jax.Array, witness: jax.Array) -> jax.Array:
+    """A coefficient of a first derivative, and an error where it is differentiated itself."""
+    return coefficient * _one_p.bind(coefficient, witness)
+
+
 def check_reparameterised(program: Program, influence: InfluenceMap) -> None:
     """Refuses gradients through a sample of what is scored: that way was cut.
 
@@ -96,12 +101,13 @@ def _one_jvp(primals, tangents):
     raise BiasError(
         "jscg: a second derivative is taken of an estimator that is unbiased for the first "
         "derivative only (one that compares values of a draw: Coupled, MeasureValued, DisARM and "
-        "the like; or jscg.bounds.dreg and sticking_the_landing), so it would silently be wrong.\n"
+        "the like; chunk_size; jscg.bounds.dreg and sticking_the_landing), so it would silently be "
+        "wrong.\n"
         "What to do instead:\n"
         "  - differentiate jscg.surrogate(fun), whose default is right to any order, and not "
         "jscg.grad_expectation(fun)\n"
         "  - choose estimators that are: ScoreFunction, Enumerate, Pathwise, Auto\n"
-        "  - leave log weights as they are\n"
+        "  - leave log weights as they are, and chunk_size out\n"
         "  - stop the gradient of the first derivative, if the second is not wanted"
     )
 

@@ -22,15 +22,15 @@ class Scope:
     Attributes:
       current: of draws that were made before, outside.
       past: of the earlier steps of a loop around it.
-      given: for draws that are compared, arrays whose first axes are the loops still to come
-        (see `_comparisons`).
+      given: for draws that are compared (see `_comparisons`), and for costs of samples in chunks
+        (see `_chunks`), arrays whose first axes are the loops still to come.
       weigh: makes a weight for costs of a sum of log-probs.
       compare: the same, with the other elements along an axis as the baseline.
     """
 
     current: dict[StochasticNode, LogProb]
     past: dict[tuple[Any, StochasticNode], LogProb]
-    given: dict[StochasticNode, Any]
+    given: dict[Any, Any]
     weigh: Callable[[jax.Array], jax.Array] = box
     compare: Callable[[jax.Array, int], jax.Array] = leave_one_out
 

@@ -46,6 +46,14 @@ class Reason(NamedTuple):
     why: str
 
 
+IN_LATER_STEPS = "it reaches costs in later steps of a loop"
+
+
+def was_chosen(estimator: Estimator) -> str:
+    """A reason."""
+    return f"{type(estimator).__name__} was chosen"
+
+
 @dataclasses.dataclass(eq=False)
 class Pair:
     """A draw and the costs of one program that it influences alike.
@@ -57,6 +65,7 @@ class Pair:
       why: why none of the costs is enumerated, if so.
       settled: whether all are scored, whatever else they are.
       only_cheap: whether those that another draw stands before are scored.
+      reason: how and why these are scored, if all are and nothing else is to be done.
     """
 
     score: Score
@@ -65,6 +74,7 @@ class Pair:
     why: str | None
     settled: bool
     only_cheap: bool
+    reason: Reason | None
 
 
 class Pairs:
@@ -90,7 +100,11 @@ class Pairs:
         why = never_enumerable(node, relation, program, estimator)
         settled = estimator.scores and (past or current) and (why is not None or not current)
         only_cheap = estimator.scores and estimator.only_cheap
-        pair = Pair(score, earlier, estimator, why, bool(settled), only_cheap)
+        reason = None
+        if settled and not (estimator.compares or estimator.relaxes):
+            own = estimator.outcomes == 0
+            reason = Reason("scored", was_chosen(estimator) if own else why or IN_LATER_STEPS)
+        pair = Pair(score, earlier, estimator, why, bool(settled), only_cheap, reason)
         self.known[node, relation, program] = pair
         return pair
 

@@ -87,7 +87,11 @@ Purpose = Literal["any order", "first order", "bound"]
 
 
 def make_plan(
-    program: Program, active_inputs: list[bool], choices: Choices, purpose: Purpose = "any order"
+    program: Program,
+    active_inputs: list[bool],
+    choices: Choices,
+    purpose: Purpose = "any order",
+    repeats: int = 1,
 ) -> Plan:
     """Finds the draws and costs of a program and chooses how each is estimated.
 
@@ -97,6 +101,7 @@ def make_plan(
       choices: the estimators that the user has chosen.
       purpose: what the result is for: derivatives of any order, the first derivative alone, or a
         bound of the expectation.
+      repeats: how often the program is run for one gradient.
     """
     check_nested(program)
     names = name_draws(program)
@@ -135,7 +140,7 @@ def make_plan(
     baselines |= controlled
     Scales(finder, baselines).run(program)
     if purpose == "first order":
-        compare_cheap(program, weights, estimators, baselines, influence)
+        compare_cheap(program, weights, estimators, baselines, influence, repeats)
         scored = list({s.node: None for s in _distinct_scores(weights)})
     fitted = find_fitted(finder, pairs, weights, [n for n in scored if n not in controlled])
     others = baselines.keys() | fitted.keys()

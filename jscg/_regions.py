@@ -140,14 +140,16 @@ def scan(rw: Any, frame: Frame, eqn: Any, body: Program, args: list[Any]) -> lis
     steps, scope = imports(rw, frame, body)
     nodes = exported(rw, body)
     has_extra = adds_extra(rw, [body])
-    given = {n: scope.given[n] for n in within(scope.given, [body])}
+    named = within(scope.given, [body])
+    given = [scope.given[n] for n in named]
 
     def step(consts, carry, x):
         carried, (totals, sums) = carry
         x, scanned, steps, given = x
         past = scope.past | {(loop, n): LogProb(s, past_axes(rw, n)) for n, s in sums.items()}
         current = scope.current | {n: LogProb(s, axes[n]) for n, s in steps.items()}
-        inside = dataclasses.replace(scope, current=current, past=past, given=scope.given | given)
+        here = scope.given | dict(zip(named, given, strict=True))
+        inside = dataclasses.replace(scope, current=current, past=past, given=here)
         inner = rw.run(body, [*consts, *carried, *x], fixed | totals | scanned, inside)
         outs, made, exports, extra, found = results(rw, inner, nodes, outvars, [body])
         shadow = dict(zip(shadow_outputs(rw, [body]), made, strict=True))

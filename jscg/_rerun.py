@@ -34,6 +34,7 @@ def compare_cheap(
     estimators: dict[StochasticNode, Estimator],
     kept: Iterable[StochasticNode],
     influence: InfluenceMap,
+    repeats: int,
 ) -> None:
     """Gives elements of draws runs of their own where all of these cost little.
 
@@ -43,6 +44,7 @@ def compare_cheap(
       estimators: of its draws; changed in place.
       kept: draws that stay as they are.
       influence: of the draws.
+      repeats: how often the program is run for one gradient.
     """
     pairs = _pairs_of(weights, estimators, kept)
     if not 0 < len(pairs) <= MOST_DRAWS or has_effects(program):
@@ -54,7 +56,7 @@ def compare_cheap(
             continue
         sizes = [node.shape[axis] for axis in group_axes(node, scored)]
         runs = math.prod(sizes) * (support_size(node) or 2)
-        if runs <= MOST_RUNS and runs * work[node] <= MOST_WORK:
+        if runs <= MOST_RUNS and runs * work[node] * repeats <= MOST_WORK:
             cost = f"{runs} runs of some {math.ceil(work[node])} operations cost little"
             _switch(node, chosen, weights, estimators, cost)
 

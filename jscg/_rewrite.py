@@ -56,7 +56,7 @@ class Rewriter:
         self.scorers = {n: Scorer(n, producers[n.program]) for n in plan.nodes if n in wanted}
         # Whose log-probs weight costs, who adds terms of its own, who chooses what to compare.
         self.weighing = plan.scored | plan.compared.keys()
-        self.adding = set(plan.baselines)
+        self.adding: set[Any] = set(plan.baselines)
         self.choosing = set(plan.compared)
         # Of these, the square of the score stands in the place of the log-prob's number.
         self.weighs_others = {n for n in plan.scored if plan.estimators[n].weighs_others}
@@ -86,14 +86,21 @@ class Rewriter:
         self.edges = {edge.place: edge for edge in edges}
         self.lifted = {(edge.node.program, i) for edge in edges for i in edge.lifted}
 
-    def __call__(self, args: list[Any]) -> list[Any]:
-        """Runs the program; its first output is the surrogate."""
+    def __call__(self, args: list[Any], given: dict[Any, jax.Array] | None = None) -> list[Any]:
+        """Runs the program; its first output is the surrogate.
+
+        Args:
+          args: of the program.
+          given: arrays for draws or costs, whose first axes are the loops around these.
+        """
+        symbols: dict[Any, jax.Array] = given or {}
         if self.comparer is None:
-            first, (rest, _) = self.surrogate(args, {})
+            first, (rest, _) = self.surrogate(args, symbols)
             return [first, *rest]
-        symbols = self.comparer.symbols()
+        compared = self.comparer.symbols()
+        symbols = symbols | compared
         # Costs-to-go are needed where elements have costs of their own.
-        apart = {n: s for n, s in symbols.items() if not self.plan.compared[n].single}
+        apart = {n: s for n, s in compared.items() if not self.plan.compared[n].single}
         if apart:
             first, pull, (rest, found) = jax.vjp(
                 lambda apart: self.surrogate(args, symbols | apart), apart, has_aux=True
@@ -101,11 +108,11 @@ class Rewriter:
             (own,) = pull(jnp.ones_like(first))
         else:
             (first, (rest, found)), own = self.surrogate(args, symbols), {}
-        own = lax.stop_gradient({n: own.get(n, first) for n in symbols})
+        own = lax.stop_gradient({n: own.get(n, first) for n in compared})
         first += self.comparer.term(args, own, found).astype(first.dtype)
         return [first, *rest]
 
-    def surrogate(self, args: list[Any], symbols: dict[StochasticNode, jax.Array]):
+    def surrogate(self, args: list[Any], symbols: dict[Any, jax.Array]):
         """The surrogate, the other results, and what estimators compare."""
         compare = weighted_leave_one_out if self.weighs_others else leave_one_out
         frame = self.run(self.plan.program, args, {}, Scope({}, {}, symbols, compare=compare))
@@ -252,17 +259,23 @@ class Rewriter:
         if weight.enumerations:
             found = expected(self, frame, cost, weight.enumerations)
             frame.expectations[cost.atom], value = found, found.value
-        factor = self.factor(frame, weight, tuple(np.shape(value)))
+        factor = self.factor(frame, cost, weight, tuple(np.shape(value)))
         if factor is None:
             return value
         value = jnp.asarray(value)
         return value * factor.astype(value.dtype)
 
-    def factor(self, frame: Frame, weight: Weight, shape: tuple[int, ...]) -> Any:
+    def factor(self, frame: Frame, cost: CostNode, weight: Weight, shape: tuple[int, ...]) -> Any:
         made = [
-            frame.weight(scores, shape, axis) for scores, axis in self.scores_of(weight) if scores
+            self.weight(frame, cost, scores, shape, axis)
+            for scores, axis in self.scores_of(weight)
+            if scores
         ]
         return functools.reduce(jnp.multiply, made) if made else None
+
+    def weight(self, frame: Frame, cost: CostNode, scores, shape, axis: int | None) -> Any:
+        """The weight that some scores give a cost, the others along an axis as the baseline."""
+        return frame.weight(scores, shape, axis)
 
     def scores_of(self, weight: Weight) -> list[tuple[Sequence[Score], int | None]]:
         """What weights a cost, with the axis over which the others are the baseline."""

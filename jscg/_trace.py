@@ -33,6 +33,7 @@ class Options:
       key_argnums: positions of the key arguments; empty: all typed keys.
       estimators: one estimator, or (name, estimator) pairs, or None.
       purpose: see `make_plan`.
+      chunk_size: how many samples are run at once; all if None (see `_chunks`).
     """
 
     argnums: tuple[int, ...]
@@ -41,6 +42,7 @@ class Options:
     key_argnums: tuple[int, ...]
     estimators: Any
     purpose: Purpose = "any order"
+    chunk_size: int | None = None
 
     @property
     def choices(self) -> Estimator | Mapping[str, Estimator] | None:
@@ -67,7 +69,13 @@ def trace(
     Returns:
       The rewriter, the inputs of its program, and the tree of its output.
     """
-    flat = Flat(fun, options, args, kwargs)
+    plan, values, tree = trace_flat(Flat(fun, options, args, kwargs), change)
+    warn_if_nothing_is_drawn(plan)
+    return Rewriter(plan, Comparer), values, tree
+
+
+def trace_flat(flat: Flat, change: Change | None = None) -> tuple[Plan, list[jax.Array], Any]:
+    """Traces and plans: the plan, the inputs of its program, and the tree of its output."""
     with explicit_draws():
         closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*flat.values)
     jaxpr = getattr(closed, "jaxpr", closed)
@@ -76,14 +84,15 @@ def trace(
     if change is not None:
         change(program, [inputs[flat.places.index(i)] for i in flat.keys])
     active = [False] * len(jaxpr.constvars) + flat.active
+    options = flat.options
     try:
-        plan = make_plan(program, active, options.choices, options.purpose)
+        plan = make_plan(program, active, options.choices, options.purpose, flat.repeats)
     except JscgError as error:
-        follow(error, program, active, input_names(fun, options, args, kwargs))
+        names = input_names(flat.fun, options, *flat.arguments)
+        follow(error, program, active, names)
         raise
-    warn_if_nothing_is_drawn(plan)
     values = [jnp.asarray(x) for x in [*closed.consts, *flat.values]]
-    return Rewriter(plan, Comparer), values, jax.tree.structure(shapes)
+    return plan, values, jax.tree.structure(shapes)
 
 
 class Flat:
@@ -94,9 +103,13 @@ class Flat:
       places: where they stand among all leaves.
       active: which of them the gradient is for.
       keys: the places of keys.
+      repeats: how often it is called for one gradient.
     """
 
+    repeats = 1
+
     def __init__(self, fun: Callable, options: Options, args: tuple, kwargs: dict):
+        self.arguments = args, kwargs
         leaves, self.tree = jax.tree.flatten((args, kwargs))
         owners = owners_of(args, kwargs)
         dynamic, for_gradient, keys = roles(options, args, leaves, owners)
@@ -131,9 +144,12 @@ class Flat:
                 leaves[place] = key
             return self.one(leaves)
 
-        split = [split_key(leaves[place], self.options.num_samples) for place in self.keys]
-        cost, aux = jax.vmap(sample)(split)
+        cost, aux = jax.vmap(sample)([self.split(leaves[place]) for place in self.keys])
         return jnp.mean(cost, 0), aux
+
+    def split(self, key: Any) -> Any:
+        """The keys of the samples, on a leading axis."""
+        return split_key(key, self.options.num_samples)
 
     def one(self, leaves):
         """Runs the user's function and checks its output as `jax.grad` does."""

@@ -27,15 +27,20 @@ def short_traceback(fun: Callable) -> Callable:
         try:
             return fun(*args, **kwargs)
         except Exception as error:
-            if getattr(jax.config, "jax_traceback_filtering", None) == "off":
-                raise
-            if isinstance(error, JscgError) and hasattr(error, "__notes__"):
-                # The message has the line, so that it does not matter which frames JAX left out.
-                error.__notes__[:] = [n for n in error.__notes__ if not n.startswith(_OF_JAX)]
-            error.__traceback__ = _shortened(error.__traceback__)
+            shorten_traceback(error)
             raise
 
     return call
+
+
+def shorten_traceback(error: Exception) -> None:
+    """Leaves the frames of jscg out of the traceback of what is to be raised again."""
+    if getattr(jax.config, "jax_traceback_filtering", None) == "off":
+        return
+    if isinstance(error, JscgError) and hasattr(error, "__notes__"):
+        # The message has the line, so that it does not matter which frames JAX left out.
+        error.__notes__[:] = [n for n in error.__notes__ if not n.startswith(_OF_JAX)]
+    error.__traceback__ = _shortened(error.__traceback__)
 
 
 def _shortened(traceback: types.TracebackType | None) -> types.TracebackType | None:

@@ -9,7 +9,7 @@ from ._costs import CostNode
 from ._enumerable import Enumeration, behind_draws, enumerable
 from ._errors import refuse
 from ._nodes import StochasticNode
-from ._pairs import Pair, Reason, Score
+from ._pairs import IN_LATER_STEPS, Pair, Reason, Score, was_chosen
 from ._program import Program
 from .estimators import Estimator
 
@@ -49,8 +49,12 @@ def weigh(cost: CostNode, found: list[Pair], influence, producers, kept) -> Weig
     settled = all(pair.settled or pair.estimator.compares for pair in found)
     behind = set() if settled else behind_draws(cost, influence, producers)
     for pair in found:
+        if pair.reason is not None:  # a long chain of draws has a great many of these
+            weight.scores.append(pair.score)
+            reasons[pair.score.node] = pair.reason
+            continue
         score, node, estimator = pair.score, pair.score.node, pair.estimator
-        chosen = f"{type(estimator).__name__} was chosen"
+        chosen = was_chosen(estimator)
         if estimator.relaxes == "program":
             reasons[node] = Reason("relaxed", f"{chosen}, which is biased")
             continue
@@ -58,7 +62,7 @@ def weigh(cost: CostNode, found: list[Pair], influence, producers, kept) -> Weig
             weight.compared.append(score)
             reasons[node] = Reason(type(estimator).__name__, "it was chosen")
             continue
-        why: Any = pair.why or "it reaches costs in later steps of a loop"
+        why: Any = pair.why or IN_LATER_STEPS
         if not pair.settled:
             why = "another draw depends on it"
         if not (pair.settled or (pair.only_cheap and node in behind)) and score.current:
@@ -73,7 +77,7 @@ def weigh(cost: CostNode, found: list[Pair], influence, producers, kept) -> Weig
             elif not estimator.scores:
                 _cannot_enumerate(node, why)
         if score.past and not estimator.scores:
-            _cannot_enumerate(node, "it reaches costs in later steps of a loop")
+            _cannot_enumerate(node, IN_LATER_STEPS)
         if score.past or score.current:
             weight.scores.append(score)
             if node in reasons:
