@@ -34,8 +34,8 @@ _STEP_BY_STEP = {"cond", "while", "custom_vjp_call"}
 
 def scan_in_parts(
     step: Callable, steps: Steps, consts: list, init: Any, xs: Any, active: list[bool]
-) -> tuple[Any, Any] | None:
-    """Does what `lax.scan` does, in parts; None where that is not possible, or gains nothing.
+) -> tuple[Any, Any]:
+    """Does what `lax.scan` does, in parts where that is possible and gains something.
 
     Args:
       step: given constants, what is carried and what is scanned, returns what is carried and
@@ -51,7 +51,7 @@ def scan_in_parts(
     """
     flat, carried = jax.tree.flatten(init)
     if steps.length < 2 or all(active[len(consts) : len(consts) + len(flat)]):
-        return None
+        return scan_whole(functools.partial(step, consts), steps, init, xs)
     scanned, tree = jax.tree.flatten(xs)
     trees = []
 
@@ -65,10 +65,10 @@ def scan_in_parts(
     program = build(closed := jax.make_jaxpr(flat_step)(consts, flat, first))
     free = list(getattr(closed, "consts", ()))
     body = Body(program, len(free), len(consts), len(flat), active)
-    if not body.separable():
-        return None
     given = [x if hasattr(x, "dtype") else jnp.asarray(x) for x in [*free, *consts]]
-    ends, results = body.run(steps, given, flat, scanned)
+    # What is traced already is not traced again: loops within would double that at each level.
+    run = body.run if body.separable() else body.run_whole
+    ends, results = run(steps, given, flat, scanned)
     return jax.tree.unflatten(carried, ends), jax.tree.unflatten(trees[-1], results)
 
 
@@ -190,6 +190,18 @@ class Body:
         if sums:
             final |= self._carry_on(steps, batch, init, sums)
         return [final[v] for v in self.carried], [*map(batch.stacked, self.results)]
+
+    def run_whole(self, steps: Steps, given: list, carried: list, scanned: list):
+        """Runs the loop as it is."""
+        fixed = dict(zip(self.consts, given, strict=True)) | self.program.consts
+
+        def step(carried, xs):
+            env = fixed | dict(zip([*self.carried, *self.xs], [*carried, *xs], strict=True))
+            bind_all(self.program.eqns, env)
+            values = [read(env, v) for v in self.program.outvars]
+            return values[: len(carried)], values[len(carried) :]
+
+        return scan_whole(step, steps, carried, scanned)
 
     def _carry_on(self, steps: Steps, batch: Batch, init: dict, sums: list[Any]) -> dict[Any, Any]:
         """The last loop, over what is carried and does not just add up."""

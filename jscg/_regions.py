@@ -171,15 +171,15 @@ def scan(rw: Any, frame: Frame, eqn: Any, body: Program, args: list[Any]) -> lis
         (xs, scanned, {n: s.array for n, s in steps.items()}, given),
     )
     way = Steps(loop.length, loop.reverse, eqn.params["unroll"])
-    parts = None
     if rw.differentiated and within(rw.weighing, [body]):
         known = [v in plan.active for v in body.invars]
         active = [*known[:last], *[True] * len(jax.tree.leaves((totals, sums))), *known[last:]]
         active += [True] * (len(jax.tree.leaves(all_xs)) - len(xs))
-        parts = scan_in_parts(step, way, consts, start, all_xs, active)
-    if parts is None:
-        parts = scan_whole(functools.partial(step, consts), way, start, all_xs)
-    (carried, (totals, _)), (ys, stacked, exports, extra, found) = parts
+        ends, made = scan_in_parts(step, way, consts, start, all_xs, active)
+    else:
+        ends, made = scan_whole(functools.partial(step, consts), way, start, all_xs)
+    carried, (totals, _) = ends
+    ys, stacked, exports, extra, found = made
     positions = shadow_outputs(rw, [body])
     for i, v in totals.items():
         frame.shadows[eqn.outvars[i - first]] = v
