@@ -1,8 +1,8 @@
 """Black-box variational inference: gamma rates above Poisson counts, both of them drawn.
 
-The model is `exponential_family` of `benchmarks.estimators`.  By hand, gamma draws are differentiated
-through and counts scored, each with the costs that it influences, and the other samples are the
-baseline.
+The model is `exponential_family` of `benchmarks.estimators`.  By hand, gamma draws are
+differentiated through and counts scored, each with the costs that it influences, and the other
+samples are the baseline.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jax.scipy.special import digamma, gammaln
 
 import jscg
 from benchmarks.estimators import Model, exponential_family, exponential_model
-from benchmarks.workloads import Workload, workload
+from benchmarks.workloads import Gradient, Workload, workload
 
 UNITS, SAMPLES = 100, 8
 
@@ -84,9 +84,8 @@ def by_surrogate(params: Params, key: jax.Array, model: Model, samples: int) -> 
     return jax.grad(surrogate)(params)
 
 
-def by_chain_rule(params: Params, key: jax.Array, model: Model, samples: int) -> Any:
+def by_chain_rule(params: Params, x: Drawn, model: Model) -> Any:
     """Writes all derivatives down; the implicit one of the gamma draws is JAX's."""
-    x = draw(params, key, samples)
     shape, rate = jnp.exp(params["shape"]), jnp.exp(params["rate"])
     mean = x.z @ model.mix.T + 0.1
     slope = 1 - rate + (shape - 1) / x.z + (1 - x.n / mean) @ model.mix
@@ -100,13 +99,12 @@ def by_chain_rule(params: Params, key: jax.Array, model: Model, samples: int) ->
     }
 
 
-def by_textbook(params: Params, key: jax.Array, model: Model, samples: int) -> Any:
+def by_textbook(params: Params, x: Drawn, model: Model) -> Any:
     """Scores all draws (Ranganath, Gerrish and Blei 2014), each with the terms that it is in.
 
     The baseline is the mean of the other samples: their own, a coefficient that is estimated from
     the same samples, is biased.
     """
-    x = draw(params, key, samples)
     shape, rate = jnp.exp(params["shape"]), jnp.exp(params["rate"])
     mean = x.z @ model.mix.T + 0.1
     prior = jnp.sum(mean - x.n * jnp.log(mean), -1)
@@ -119,21 +117,21 @@ def by_textbook(params: Params, key: jax.Array, model: Model, samples: int) -> A
     }
 
 
-HAND: dict[str, Callable[..., Any]] = {
-    "one surrogate": by_surrogate,
-    "chain rule": by_chain_rule,
-}
-
-
 def make(units: int, samples: int = SAMPLES) -> Workload:
     """The workload with so many gamma draws, and as many counts."""
     problem, model = exponential_family(units), exponential_model(units)
-    given = {"model": model, "samples": samples}
+
+    def of_draws(fun: Callable[..., Any]) -> Gradient:
+        return lambda params, key: fun(params, draw(params, key, samples), model)
+
     return Workload(
         cost=problem.cost,
         params=problem.params,
-        hand={name: functools.partial(fun, **given) for name, fun in HAND.items()},
-        textbook=("both scored, leave-one-out", functools.partial(by_textbook, **given)),
+        hand={
+            "one surrogate": functools.partial(by_surrogate, model=model, samples=samples),
+            "chain rule": of_draws(by_chain_rule),
+        },
+        textbook=("both scored, leave-one-out", of_draws(by_textbook)),
         same={"estimators": jscg.estimators.ScoreFunction(), "num_samples": samples},
         default={"num_samples": samples},
     )
