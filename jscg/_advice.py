@@ -21,7 +21,10 @@ def advice(
     """The sentences, and the code of what they recommend, if they do."""
     if not base.variance:
         return "The gradient is the same in all estimates: there is no variance to lower.", ""
-    sentences = [*_of_draws(draws), *_of_signals(signals, base.count)]
+    sentences = [
+        *_of_draws(draws, {a.draw for a in alternatives}),
+        *_of_signals(signals, base.count),
+    ]
     better = [a for a in alternatives if a.better]
     best = min(better, key=lambda a: a.work * (a.variance + 2 * a.standard_error), default=None)
     lowest = min(alternatives, key=lambda a: a.variance + 2 * a.standard_error, default=None)
@@ -41,7 +44,7 @@ def advice(
     return " ".join(sentences), ""
 
 
-def _of_draws(draws: Sequence[DrawShare]) -> list[str]:
+def _of_draws(draws: Sequence[DrawShare], tried: set[str]) -> list[str]:
     measured = [d for d in draws if d.share == d.share]
     if not measured:
         return []
@@ -51,7 +54,7 @@ def _of_draws(draws: Sequence[DrawShare]) -> list[str]:
         f"{share:.0f} % of the variance (+- {error:.0f}) would vanish if {top.name!r} "
         f"({short(top.where)}) were averaged out."
     )
-    if top.verdict == SCORED:
+    if top.verdict == SCORED or top.name in tried:
         return [first]
     return [first, "It is not scored: no estimator of it changes that, more samples do."]
 

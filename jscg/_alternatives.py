@@ -12,7 +12,7 @@ from . import estimators as every
 from ._api import grad_expectation
 from ._errors import ArgumentTypeError, JscgError
 from ._estimates import Arguments, Chunks, Gradient, Tally, once, ratio
-from ._nodes import SCORED
+from ._nodes import PATHWISE, SCORED
 from ._plan import Plan
 from ._progress import Progress
 from ._redraw import Redrawing
@@ -163,6 +163,8 @@ def candidates(
 ) -> list[Candidate]:
     """Other choices: for every scored draw, for all of them, and of the number of samples.
 
+    Draws whose derivative is implicit could be scored, too.
+
     Args:
       present: the present choice.
       plan: of the program.
@@ -179,17 +181,22 @@ def candidates(
     if given is not None and not estimators:
         return []
     reached = {n for w in plan.weights.values() for n in w.reasons}
-    draws = {}
+    draws, implicit = {}, {}
     for source in redrawing.sources:
         for node in source.nodes(plan):
+            named = [d for d in source.draws if d.var is node.var] or source.draws
             if node.verdict == SCORED and node in reached:
-                named = [d for d in source.draws if d.var is node.var] or source.draws
                 draws[redrawing.names[named[0].var]] = node
+            elif node.verdict == PATHWISE and node.rule.implicit:
+                implicit[redrawing.names[named[0].var]] = node
     fixed = _as_mapping(present.estimators, list(draws))
     out = []
-    for name, node in draws.items():
+    for name, node in (draws | implicit).items():
         for e in estimators:
-            reason = "it is biased" if not e.unbiased else e.check(node) or ""
+            if name in implicit and e.continuous_law is None:
+                continue
+            why_not = None if name in implicit else e.check(node)  # it would be another draw
+            reason = "it is biased" if not e.unbiased else why_not or ""
             choice = Choice({**fixed, name: e}, present.num_samples)
             out.append(Candidate(name, written(e), choice, reason, given is not None))
     for e in estimators if len(draws) > 1 else ():

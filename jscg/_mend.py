@@ -145,11 +145,9 @@ def _sources(jump: Jump, noisy: set[Any], every: Any) -> list[tuple[Program, Any
 
 def _usable(eqn: Any) -> bool:
     """Whether the elements of a draw are independent noise of a known law."""
-    arrays = len(eqn.invars) > 1
-    return (
-        (eqn.params["family"] in {"reparameterized", *NOISE, *DENSITIES})
-        and all(level[0] for level in eqn.params["batch"])
-        and not (arrays and eqn.params["batch"])
+    # Parameters that no vmap maps are aligned with the last axes of the draw, as without it.
+    return eqn.params["family"] in {"reparameterized", *NOISE, *DENSITIES} and all(
+        level[0] and not any(level[1:]) for level in eqn.params["batch"]
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax import lax, random
 from jax.nn import sigmoid
+from jax.scipy.special import gammaln
 from oracle import BOUND, QUICK
 
 import jscg
@@ -570,6 +571,25 @@ def test_without_variance_there_is_nothing_to_lower():
     report = jscg.variance_report(failing, progress=False, num_estimates=10)(0.5, KEY)
     assert report.variance == 0 and [d.share for d in report.draws] == [0.0]
     assert "no variance" in report.recommendation and report.parameters[0].snr == np.inf
+
+
+def bound_of_a_gamma(log_shape, key):
+    """At the posterior, gamma(2) / 2, what z influences comes to -1/2 whatever it is."""
+    shape = 2 * jnp.exp(log_shape)
+    z = random.gamma(key, shape) / 2
+    log_q = shape * jnp.log(2.0) + (shape - 1) * jnp.log(z) - 2 * z - gammaln(shape)
+    return log_q - (jnp.log(z) - 2 * z) - 0.5 * (z / z)
+
+
+def test_a_draw_with_an_implicit_derivative_could_be_scored():
+    tried = [PLAIN, est.Coupled()]
+    report = report_of(bound_of_a_gamma, 0.0, KEY, n=200, alternatives=tried)
+    (found,) = [a for a in report.alternatives if a.draw]
+    # A cost of c adds c times the score to the score, which the pathwise gradient is.
+    np.testing.assert_allclose(found.variance, 0.25, rtol=1e-3)
+    assert report.code.endswith(f" {found.code})")
+    normal = report_of(lambda m, k: (m + random.normal(k)) ** 2, 0.3, KEY, n=20, alternatives=tried)
+    assert not [a for a in [*normal.alternatives, *normal.refused] if a.draw]
 
 
 def test_alternatives_that_make_no_sense():

@@ -29,6 +29,8 @@ _ELEMENTWISE: dict[str, tuple[str, ...]] = {
     "weibull_min": ("scale", "concentration"),
 }
 
+_IMPLICIT = {"beta", "chisquare", "f", "gamma", "generalized_normal", "loggamma", "t"}
+
 _JOINT: tuple[Family, ...] = (
     Family(
         name="ball",
@@ -41,6 +43,7 @@ _JOINT: tuple[Family, ...] = (
         name="dirichlet",
         operands=("alpha",),
         discrete=False,
+        implicit=True,
         event_ndim=1,
         operand_axes=event_aligned(1, alpha=1),
     ),
@@ -60,6 +63,6 @@ _JOINT: tuple[Family, ...] = (
 )
 
 for _name, _operands in _ELEMENTWISE.items():
-    register(Family(name=_name, operands=_operands, discrete=False))
+    register(Family(_name, _operands, discrete=False, implicit=_name in _IMPLICIT))
 for _family in _JOINT:
     register(_family)
