@@ -36,6 +36,11 @@ class CostNode:
     atom: Any
     influence: Influence
 
+    @property
+    def aval(self) -> Any:
+        """The type of its value."""
+        return self.atom.aval
+
 
 @dataclasses.dataclass(eq=False)
 class Split:

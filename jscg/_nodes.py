@@ -63,6 +63,11 @@ class StochasticNode:
         return self.eqn.outvars[0]
 
     @property
+    def aval(self) -> Any:
+        """The type of the drawn value."""
+        return self.var.aval
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the log-prob."""
         shape = tuple(self.var.aval.shape)

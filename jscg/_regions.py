@@ -87,8 +87,8 @@ def results(rw: Any, inner: Frame, nodes, outvars, subs):
     ]
     exports = [export(rw, inner, node) for node in nodes]
     extra = jnp.float32(0) if inner.extra is None else inner.extra.astype(jnp.float32)
-    for node in within(rw.adding, subs):  # of one type in all branches
-        extra = like(extra, node.var.aval, ())
+    for node in within(rw.adding, subs):  # draws and costs; of one type in all branches
+        extra = like(extra, node.aval, ())
     found = {n: inner.found.get(n, rw.nothing(n)) for n in within(rw.choosing, subs)}
     return outs, made, exports, extra, found
 
