@@ -1,10 +1,10 @@
 """Every benchmark in one table: time, compile time, memory and variance against JAX by hand.
 
-    python -m benchmarks                          # everything; an hour or so
-    python -m benchmarks --workload chain         # workloads with that in their name
-    python -m benchmarks --tensors                # the variance of each tensor, too
-    python -m benchmarks --check                  # only whether what is written by hand is right
-    python -m benchmarks --quick                  # few pairs and keys: does it run?
+python -m benchmarks                          # everything; an hour or so
+python -m benchmarks --workload chain         # workloads with that in their name
+python -m benchmarks --tensors                # the variance of each tensor, too
+python -m benchmarks --check                  # only whether what is written by hand is right
+python -m benchmarks --quick                  # few pairs and keys: does it run?
 """
 
 from __future__ import annotations
@@ -31,11 +31,15 @@ def main() -> None:
         parser.error("no such workload; there are: " + "; ".join(load()))
 
     if options.check:
-        wrong = [text for name, make in chosen.items() for text in checks.check(name, make(), TINY[name]())]
+        wrong = [
+            text
+            for name, make in chosen.items()
+            for text in checks.check(name, make(), TINY[name]())
+        ]
         raise SystemExit("\n".join(wrong) if wrong else None)
 
-    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, pairs: {options.pairs}")
     how = suite.Options(5, 1, 0.1) if options.quick else suite.Options(options.pairs)
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {how.pairs} pairs")
     suite.print_table(
         [suite.measure(name, make(), how) for name, make in chosen.items()], options.tensors
     )

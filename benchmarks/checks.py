@@ -33,11 +33,12 @@ def take(
 ) -> dict[str, Any]:
     """Every gradient at so many keys, with a leading axis for these; compiled as one program."""
 
-    def at(key: jax.Array) -> dict[str, Any]:
-        return {name: gradient(workload.params, key) for name, gradient in gradients.items()}
+    def at(params: Any, key: jax.Array) -> dict[str, Any]:
+        return {name: gradient(params, key) for name, gradient in gradients.items()}
 
     each = jax.random.split(jax.random.key(3), keys)
-    return jax.jit(jax.vmap(at), compiler_options=compiler_options)(each)
+    many = jax.jit(jax.vmap(at, (None, 0)), compiler_options=compiler_options)
+    return many(workload.params, each)
 
 
 def differences(workload: Workload, found: dict[str, Any]) -> dict[str, float]:

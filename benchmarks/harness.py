@@ -260,14 +260,18 @@ def components(tree: Any, along: Any) -> jax.Array:
     return sum(jax.tree.leaves(each))
 
 
-def moments(gradient: Callable[[jax.Array], Any], keys: jax.Array, blocks: int = 4) -> Moments:
-    """Of `gradient` at all keys, one after another: none is kept."""
-    shape = jax.eval_shape(gradient, keys[0])
-    along = directions(shape)
+def moments(
+    gradient: Callable[[Any, jax.Array], Any], params: Any, keys: jax.Array, blocks: int = 4
+) -> Moments:
+    """Of `gradient(params, key)` at all keys, one after another: none is kept."""
+    shape = jax.eval_shape(gradient, params, keys[0])
+    along = jax.device_put(directions(shape))
 
-    @jax.jit
-    def update(count: jax.Array, mean: Any, squares: Any, key: jax.Array) -> tuple[Any, ...]:
-        value = gradient(key)
+    @jax.jit  # all arrays are arguments: XLA would spend minutes on folding large constants
+    def update(
+        count: jax.Array, mean: Any, squares: Any, params: Any, key: jax.Array, along: Any
+    ) -> tuple[Any, ...]:
+        value = gradient(params, key)
         new_mean = jax.tree.map(lambda m, v: m + (v - m) / count, mean, value)
         new_squares = jax.tree.map(
             lambda s, v, m, n: s + (v - m) * (v - n), squares, value, mean, new_mean
@@ -281,7 +285,8 @@ def moments(gradient: Callable[[jax.Array], Any], keys: jax.Array, blocks: int =
         mean, squares = zeros, zeros
         for i in range(size):
             count = jnp.asarray(i + 1.0)
-            mean, squares, component = update(count, mean, squares, keys[block * size + i])
+            key = keys[block * size + i]
+            mean, squares, component = update(count, mean, squares, params, key, along)
             found.append(np.asarray(component, np.float64))
         variances.append(
             jax.tree.map(lambda s: float(np.asarray(s, np.float64).sum()) / (size - 1), squares)

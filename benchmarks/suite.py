@@ -173,8 +173,8 @@ def variances(
     count = max(16, round(workload.keys * options.keys))
     keys = jax.random.split(jax.random.key(2), count)
     ours, theirs = (
-        harness.moments(lambda key, g=g: g(workload.params, key), keys)
-        for g in (default, workload.textbook[1])
+        harness.moments(gradient, workload.params, keys)
+        for gradient in (default, workload.textbook[1])
     )
     z = float("nan")
     if workload.exact is not None:

@@ -50,7 +50,9 @@ def make(
         return lambda params, key: gradient(params, x, key)
 
     same = {
-        "auto": jscg.estimators.Auto(compares_draws=False),  # as by default, if the network is large
+        "auto": jscg.estimators.Auto(
+            compares_draws=False
+        ),  # as by default, if the network is large
         "score": jscg.estimators.ScoreFunction(baseline=None),
     }[kind]
     return Workload(
@@ -167,7 +169,7 @@ def check() -> None:
 
 register("1 sample", "auto", 1, check=check)
 register("1 sample, scored", "score", 1)
-register("4 samples", "auto", 4)
-for steps in (30, 300):
-    register(f"4 samples, {steps} steps", "auto", 4, steps)
-    register(f"4 samples, {steps} steps, upstream", "auto", 4, steps, upstream=True)
+for steps in (0, 30, 300):
+    name = f"4 samples, {steps} steps"
+    register(name, "auto", 4, steps)
+    register(f"{name}, upstream", "auto", 4, steps, upstream=True)
