@@ -10,6 +10,7 @@ python -m benchmarks --quick                  # few pairs and keys: does it run?
 from __future__ import annotations
 
 import argparse
+import sys
 
 import jax
 
@@ -40,9 +41,11 @@ def main() -> None:
 
     how = suite.Options(5, 1, 0.1) if options.quick else suite.Options(options.pairs)
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {how.pairs} pairs")
-    suite.print_table(
-        [suite.measure(name, make(), how) for name, make in chosen.items()], options.tensors
-    )
+    found = []
+    for name, make in chosen.items():
+        found.append(suite.measure(name, make(), how))
+        print(*suite.line(found[-1]), sep=" | ", file=sys.stderr, flush=True)
+    suite.print_table(found, options.tensors)
     if not options.workload:
         print("\nTracing and planning, over tracing alone:\n")
         harness.print_table(overhead.run(1_000 if options.quick else overhead.SIZES[-1]))

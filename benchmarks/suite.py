@@ -261,6 +261,7 @@ def print_table(every: Sequence[Measured], tensors: bool = False) -> None:
     print(
         f"\n{missed} of {len(every)} workloads miss a goal: time <= {TIME_GOAL}, variance x time <="
         f" {PRODUCT_GOAL} of the textbook where there is finer credit.\n"
-        "Ratios of times are medians [quartiles] of alternating pairs; of variances geometric means"
-        " over tensors\n(smallest to largest of four blocks of keys); memory is temporary and output."
+        "Ratios of times are medians [quartiles] of alternating pairs; of variances geometric"
+        " means\nover tensors (smallest to largest of four blocks of keys).  Memory: temporary plus"
+        " output."
     )

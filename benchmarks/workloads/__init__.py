@@ -20,7 +20,7 @@ class Workload:
     Attributes:
       cost: the plain sampling function, `cost(params, key)`.
       params: where the gradient is taken.
-      hand: variants of one estimator, the one that `same` asks of jscg; the fastest of a run counts.
+      hand: variants of one estimator, which `same` asks of jscg; the fastest of a run counts.
       textbook: the estimator of the textbooks, to compare variances with, and its name.
       same: arguments for `jscg.grad_expectation` that ask for the estimator of `hand`.
       default: arguments for the gradient whose variance is compared; none means the default.
