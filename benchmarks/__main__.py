@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--workload", default="", help="those with this in their name")
     parser.add_argument("--tensors", action="store_true", help="show every tensor's variance")
     parser.add_argument("--check", action="store_true", help="check what is written by hand")
+    parser.add_argument("--profile", action="store_true", help="count operations, measure nothing")
     parser.add_argument("--quick", action="store_true", help="few pairs and keys")
     options = parser.parse_args()
     chosen = {name: make for name, make in load().items() if options.workload in name}
@@ -38,6 +39,12 @@ def main() -> None:
             for text in checks.check(name, make(), TINY[name]())
         ]
         raise SystemExit("\n".join(wrong) if wrong else None)
+
+    if options.profile:
+        for name, make in chosen.items():
+            for variant, counts in suite.profile(make()).items():
+                print(f"{name}, {variant}: {counts}", flush=True)
+        return
 
     how = suite.Options(5, 1, 0.1) if options.quick else suite.Options(options.pairs)
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {how.pairs} pairs")

@@ -193,6 +193,13 @@ def variances(
     return tensors, z
 
 
+def profile(workload: Workload) -> dict[str, dict[str, int]]:
+    """The operations in the compiled programs, jscg's and those by hand: why a goal is missed."""
+    every = {"jscg": gradient_of(workload, workload.same), **workload.hand}
+    args = (workload.params, jax.random.key(1))
+    return {name: harness.hlo_profile(gradient, *args) for name, gradient in every.items()}
+
+
 # The table ---------------------------------------------------------------------------------------
 
 HEADER = (
