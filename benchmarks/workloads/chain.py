@@ -193,7 +193,7 @@ VARIANTS: dict[str, Callable[..., jax.Array]] = {
 def make(
     loss: Callable[..., jax.Array], chains: int, steps: int, keys: int = 400, states: int = STATES
 ) -> Workload:
-    """So many chains; `same` has no baseline."""
+    """So many chains; `same` has no baseline, `default` as many samples as the textbook."""
     env = world(states)
     theta = 0.5 * jax.random.normal(jax.random.key(1), (states, ACTIONS))
 
@@ -206,6 +206,7 @@ def make(
         hand={name: given(fun) for name, fun in VARIANTS.items()},
         textbook=("the whole cost, leave-one-out", given(by_textbook)),
         same={"estimators": jscg.estimators.ScoreFunction(baseline=None)},
+        default={"num_samples": SAMPLES if chains == 1 else 1},
         keys=keys,
         exact=lambda: jax.grad(mean)(theta, env, steps),
     )

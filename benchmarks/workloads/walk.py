@@ -134,6 +134,7 @@ def make(steps: int, keys: int = 2_000) -> Workload:
         same={"estimators": jscg.estimators.ScoreFunction(baseline=None)},
         keys=keys,
         exact=lambda: jax.grad(mean)(p, steps),
+        finer=False,
     )
 
 
