@@ -189,7 +189,9 @@ def variances(
         if all(b == 0.0 for _, b in pairs) and all(a == 0.0 for a, _ in pairs):
             continue
         blocks = [a / b if b else float("inf") for a, b in pairs]
-        tensors.append(Tensor(jax.tree_util.keystr(path), harness.geometric_mean(blocks), blocks))
+        tensors.append(
+            Tensor(jax.tree_util.keystr(path) or "all", harness.geometric_mean(blocks), blocks)
+        )
     return tensors, z
 
 
