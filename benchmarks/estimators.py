@@ -24,6 +24,7 @@ from jax.scipy.special import gammaln
 
 import jscg
 from benchmarks import harness, nvil
+from benchmarks.workloads import toys, walk
 from jscg import estimators as est
 
 Gradient = Callable[[Any, jax.Array], Any]
@@ -53,17 +54,10 @@ class Problem:
 # Problems ----------------------------------------------------------------------------------------
 
 
-def quadratic(size: int = 200, target: float = 0.499) -> Problem:
+def quadratic(size: int = 200) -> Problem:
     """The toy of REBAR and its successors: sum (x - 0.499)^2 over Bernoulli x."""
-
-    def cost(logits, key):
-        return jnp.sum((jax.random.bernoulli(key, jax.nn.sigmoid(logits)) - target) ** 2)
-
-    def exact(logits):
-        p = jax.nn.sigmoid(logits)
-        return jnp.sum(p * (1 - target) ** 2 + (1 - p) * target**2)
-
-    return Problem(cost, 0.3 * jax.random.normal(jax.random.key(0), (size,)), exact)
+    logits = 0.3 * jax.random.normal(jax.random.key(0), (size,))
+    return Problem(toys.quadratic, logits, toys.quadratic_mean)
 
 
 def categorical(dims: int, classes: int) -> Problem:
@@ -83,25 +77,9 @@ def categorical(dims: int, classes: int) -> Problem:
     return Problem(cost, jax.random.normal(jax.random.key(0), (dims, classes)), exact)
 
 
-def walk(steps: int = 50) -> Problem:
+def random_walk(steps: int = 50) -> Problem:
     """E[X^2] of the random walk that goes up with chance exp(-X / p) (Arya et al. 2022)."""
-
-    def cost(p, key):
-        def step(x, k):
-            return x + jnp.where(jax.random.bernoulli(k, jnp.exp(-x / p)), 1.0, -1.0), None
-
-        return jax.lax.scan(step, 0.0, jax.random.split(key, steps))[0] ** 2
-
-    def exact(p):
-        x = jnp.arange(-steps, steps + 1.0)
-        up = jnp.minimum(jnp.exp(-x / p), 1.0)
-
-        def step(chance, _):
-            return jnp.roll(chance * up, 1) + jnp.roll(chance * (1 - up), -1), None
-
-        start = jnp.zeros(len(x)).at[steps].set(1.0)
-        return jnp.sum(jax.lax.scan(step, start, length=steps)[0] * x**2)
-
+    cost, exact = (functools.partial(fun, steps=steps) for fun in (walk.cost, walk.mean))
     return Problem(cost, jnp.asarray(2.0 * steps), exact)
 
 
@@ -166,7 +144,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "categorical 12x3": functools.partial(categorical, 12, 3),
     "categorical 6x10": functools.partial(categorical, 6, 10),
     "categorical 3x100": functools.partial(categorical, 3, 100),
-    "walk": walk,
+    "walk": random_walk,
     "belief network": belief_network,
     "gamma and Poisson": exponential_family,
 }

@@ -17,7 +17,7 @@ from jax.scipy.stats import norm
 
 import jscg
 from benchmarks import nvil
-from benchmarks.estimators import Gradient, Problem, categorical, quadratic, walk
+from benchmarks.estimators import Gradient, Problem, categorical, quadratic, random_walk
 from jscg import estimators as est
 from jscg.bounds import dreg, log_mean_exp, sticking_the_landing, vimco
 
@@ -122,7 +122,7 @@ def many() -> Situation:
 
 def chain() -> Situation:
     """A random walk of 50 steps in a scan, a cost at its end."""
-    return ways(walk(), {"ScoreFunction(None)": PLAIN, "MeasureValued": est.MeasureValued()})
+    return ways(random_walk(), {"ScoreFunction(None)": PLAIN, "MeasureValued": est.MeasureValued()})
 
 
 def batch(size: int = 64, patches: int = 32, pixels: int = 16) -> Situation:

@@ -137,4 +137,4 @@ def make(units: int, samples: int = SAMPLES) -> Workload:
     )
 
 
-workload("BBVI, gamma and Poisson")(functools.partial(make, UNITS))
+workload("BBVI, gamma and Poisson", functools.partial(make, 3))(functools.partial(make, UNITS))
