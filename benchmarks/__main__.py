@@ -14,7 +14,7 @@ import sys
 
 import jax
 
-from benchmarks import checks, harness, overhead, suite
+from benchmarks import calls, checks, growth, harness, overhead, suite
 from benchmarks.workloads import TINY, load
 
 
@@ -54,8 +54,13 @@ def main() -> None:
         print(*suite.line(found[-1]), sep=" | ", file=sys.stderr, flush=True)
     suite.print_table(found, options.tensors)
     if not options.workload:
+        quick = options.quick
         print("\nTracing and planning, over tracing alone:\n")
-        harness.print_table(overhead.run(1_000 if options.quick else overhead.SIZES[-1]))
+        harness.print_table(overhead.run(1_000 if quick else overhead.SIZES[-1]))
+        print("\nHow cost grows:\n")
+        harness.print_table(growth.run(how.pairs, 1_000 if quick else growth.EQUATIONS[-1]))
+        print("\nCalls without jit, and what stays behind:\n")
+        harness.print_table(calls.run(how.pairs, 40 if quick else calls.FUNCTIONS))
 
 
 if __name__ == "__main__":

@@ -276,20 +276,20 @@ def check() -> None:
             raise SystemExit("the gradients differ")
 
 
-def run(options: Any) -> list[Row]:
-    """All rows of this script."""
-    rows = chunk_rows(options.pairs) + gradient_rows(options.pairs)
-    return rows + pass_rows(getattr(options, "equations", 10_000))
+def run(pairs: int, most: int = EQUATIONS[-1]) -> list[Row]:
+    """All rows of this script; passes of programs up to `most` equations."""
+    return chunk_rows(pairs) + gradient_rows(pairs) + pass_rows(most)
 
 
 def main() -> None:
     """Run as a script."""
     parser = harness.parser(__doc__)
     parser.add_argument("--equations", type=int, default=EQUATIONS[-1], help="largest program")
+    parser.add_argument("--check", action="store_true", help="check what is written by hand")
     options = parser.parse_args()
     check()
     if not options.check:
-        harness.print_table(run(options))
+        harness.print_table(run(options.pairs, options.equations))
 
 
 if __name__ == "__main__":
