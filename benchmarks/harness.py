@@ -12,7 +12,7 @@ import dataclasses
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,17 +20,23 @@ import jax.numpy as jnp
 import numpy as np
 
 __all__ = [
+    "Moments",
     "Ratio",
     "Row",
     "compile_ratio",
+    "components",
     "count_equations",
+    "directions",
     "geometric_mean",
     "hlo_profile",
-    "leaf_variances",
     "max_difference",
     "memory_bytes",
+    "moments",
     "parser",
+    "print_columns",
     "print_table",
+    "quickest",
+    "standard_errors",
     "time_ratio",
 ]
 
@@ -97,12 +103,18 @@ class Row:
 
 def print_table(rows: Iterable[Row]) -> None:
     """Print rows as one aligned table."""
-    lines = [("what", "measured", "spread", "target", "", "note")]
+    lines = []
     for row in rows:
         target = "" if row.target is None else f"<= {row.target:g}"
         lines.append((row.name, f"{row.value:.3g}", row.spread, target, row.verdict, row.note))
-    widths = [max(len(line[i]) for line in lines) for i in range(6)]
-    lines.insert(1, tuple("-" * width for width in widths))  # type: ignore[arg-type]
+    print_columns(("what", "measured", "spread", "target", "", "note"), lines)
+
+
+def print_columns(header: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """Print cells below a header, aligned."""
+    lines = [header, *lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
     for line in lines:
         print("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())
 
@@ -111,13 +123,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """The options that all scripts share."""
     result = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     result.add_argument("--pairs", type=int, default=40, help="alternating pairs per timing")
-    result.add_argument("--compiles", type=int, default=5, help="alternating fresh compilations")
-    result.add_argument("--keys", type=int, default=240, help="gradients per variance estimate")
-    result.add_argument("--check", action="store_true", help="check the references, then stop")
-    result.add_argument("--profile", action="store_true", help="show optimized HLO op counts")
-    result.add_argument(
-        "--hand-only", action="store_true", help="compare the hand-written variants only"
-    )
     return result
 
 
@@ -154,6 +159,16 @@ def time_ratio(
         for call, count, found in zip(calls, repeats, times, strict=True):
             found.append(_seconds(call, count, clock))
     return Ratio.of(*times)
+
+
+def quickest(calls: Mapping[str, Callable[[], Any]], rounds: int = 10) -> dict[str, float]:
+    """The smallest seconds of each call; they take turns."""
+    found = {name: [_seconds(call, 3)] for name, call in calls.items()}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            repeats = max(1, round(SECONDS_PER_MEASUREMENT / max(min(found[name]), 1e-7)))
+            found[name].append(_seconds(call, repeats))
+    return {name: min(each) for name, each in found.items()}
 
 
 def compile_ratio(
@@ -221,40 +236,73 @@ def count_equations(jaxpr: Any) -> int:
     return total
 
 
-def leaf_variances(
-    gradient: Callable[[jax.Array], Any], keys: jax.Array, blocks: int = 4
-) -> list[Any]:
-    """The variance of each gradient leaf, summed over its elements, from each block of keys.
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Of the gradients at many keys.
 
-    The result is one tree per block, so that the spread between blocks tells how sure a ratio is.
+    Attributes:
+      variances: one tree per block of keys, of each leaf the variance summed over its elements; the
+        spread between blocks tells how sure a ratio is.
+      along: the components of every gradient along some directions, [key, direction].
     """
 
+    variances: list[Any]
+    along: np.ndarray
+
+
+def directions(tree: Any, count: int = 4) -> Any:
+    """Random ones in the space of a tree, with a leading axis."""
+    rng = np.random.default_rng(3)
+    return jax.tree.map(lambda x: rng.normal(size=(count, *jnp.shape(x))).astype(np.float32), tree)
+
+
+def components(tree: Any, along: Any) -> jax.Array:
+    """Of a tree along directions."""
+    each = jax.tree.map(lambda d, x: d.reshape(len(d), -1) @ jnp.ravel(x), along, tree)
+    return sum(jax.tree.leaves(each))
+
+
+def moments(gradient: Callable[[jax.Array], Any], keys: jax.Array, blocks: int = 4) -> Moments:
+    """Of `gradient` at all keys, one after another: none is kept."""
+    shape = jax.eval_shape(gradient, keys[0])
+    along = directions(shape)
+
     @jax.jit
-    def update(count: jax.Array, mean: Any, squares: Any, key: jax.Array) -> tuple[Any, Any]:
+    def update(count: jax.Array, mean: Any, squares: Any, key: jax.Array) -> tuple[Any, ...]:
         value = gradient(key)
         new_mean = jax.tree.map(lambda m, v: m + (v - m) / count, mean, value)
         new_squares = jax.tree.map(
             lambda s, v, m, n: s + (v - m) * (v - n), squares, value, mean, new_mean
         )
-        return new_mean, new_squares
+        return new_mean, new_squares, components(value, along)
 
-    shape = jax.eval_shape(gradient, keys[0])
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
     size = len(keys) // blocks
-    result = []
+    variances, found = [], []
     for block in range(blocks):
         mean, squares = zeros, zeros
         for i in range(size):
             count = jnp.asarray(i + 1.0)
-            mean, squares = update(count, mean, squares, keys[block * size + i])
-        result.append(
+            mean, squares, component = update(count, mean, squares, keys[block * size + i])
+            found.append(np.asarray(component, np.float64))
+        variances.append(
             jax.tree.map(lambda s: float(np.asarray(s, np.float64).sum()) / (size - 1), squares)
         )
-    return result
+    return Moments(variances, np.stack(found))
+
+
+def standard_errors(along: np.ndarray, exact: Any) -> float:
+    """How far a mean is from the exact gradient: of some directions, the worst."""
+    reference = np.asarray(components(exact, directions(exact)), np.float64)
+    length = np.sqrt(sum(float(np.sum(np.square(x))) for x in jax.tree.leaves(exact)))
+    error = along.std(0) / np.sqrt(len(along)) + 1e-5 * length  # the latter for rounding
+    return float(np.max(np.abs(along.mean(0) - reference) / error))
 
 
 def geometric_mean(values: Sequence[float]) -> float:
     """The geometric mean, which no single large tensor can rule."""
+    if min(values) == 0.0:
+        return 0.0
     return float(np.exp(np.mean(np.log(np.asarray(values, np.float64)))))
 
 

@@ -1,27 +1,19 @@
 """Neural variational inference of a 3-layer sigmoid belief network, 200-200-200 units.
 
 The estimator of Mnih and Gregor, "Neural variational inference and learning in belief networks"
-(2014), on binarised 8x8 digits. Measured: the gradient from the plain sampling function `loss`
-against hand-written gradients of the same estimator, and its variance against the textbook
-per-layer estimator with a leave-one-out baseline over samples.
-
-Run with `python -m benchmarks.nvil`; `--check` compares the hand-written gradients with each
-other and with exact enumeration on a small network.
+(2014), on binarised 8x8 digits: the plain sampling function, and gradients written by hand.
+`benchmarks/workloads/nvil.py` says what is compared with what.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from benchmarks import harness
-from benchmarks.harness import Row
 
 Params = dict[str, Any]
 Draw = Callable[[int, jax.Array], jax.Array]
@@ -94,7 +86,8 @@ def loss(params: Params, x: jax.Array, key: jax.Array) -> jax.Array:
 #
 # "auto"      a unit's own log q, and the prior's term of a top unit, are replaced by their exact
 #             expectations n_i and c; each layer's score multiplies the rest of what it influences,
-#               Q_1 = r_1 + n_2 + r_2 + n_3 + r_3 + c,   Q_2 = r_2 + n_3 + r_3 + c,   Q_3 = r_3,
+#               Q_1 = r_1 + n_2 + r_2 + n_3 + r_3 + c,   Q_2 = r_2 + n_3 + r_3 + c,   Q_3 = r_3
+#             (r_1 without x b, the part of it that no unit influences),
 #             less a prediction by linear regression over other examples: from the deviations of
 #             log q (and prior) from n (and c), from n_i, and from the means of all these and of Q_i
 #             over the other samples
@@ -204,7 +197,7 @@ def fitted(
     recon = [jnp.broadcast_to(r, aboves[0].shape[:2]) for r in recon]
     q3 = recon[2]
     q2 = recon[1] + q3 + top[1] - norm[2]
-    q1 = recon[0] + q2 + mean[1] - norm[1]
+    q1 = recon[0] + x @ params["generative"][0]["b"] + q2 + mean[1] - norm[1]
     deviations = [at[0] - mean[0], at[1] - mean[1], top[0] - top[1]]
     weights, exact = [], []
     for i, (q, state) in enumerate([(q1, mean[0]), (q2, mean[1]), (q3, top[1])]):
@@ -359,91 +352,6 @@ def hand(
     return gradient
 
 
-def jscg_gradient(kind: str, num_samples: int = 1) -> Callable[..., Params]:
-    """A fresh gradient function of (params, x, key), from `loss` alone."""
-    import jscg
-
-    estimators = {
-        "auto": None,
-        "score": jscg.estimators.ScoreFunction(baseline=None),
-        "upstream": jscg.estimators.Auto(upstream=True),
-    }[kind]
-
-    @functools.wraps(loss)
-    def fresh(params: Params, x: jax.Array, key: jax.Array) -> jax.Array:
-        return loss(params, x, key)
-
-    return jscg.grad_expectation(fresh, num_samples=num_samples, estimators=estimators)
-
-
-# Checks ----------------------------------------------------------------------------------------
-
-
-def difference_from_exact(num_samples: int, batch: int, units: tuple[int, int, int]) -> float:
-    """How far each gradient's mean over all latents of a small network is from the exact one."""
-    params = jax.tree.map(lambda leaf: leaf + 0.3, init(jax.random.key(0), visible=3, units=units))
-    x = jnp.asarray([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])[:batch]
-    size = 3 * num_samples * batch * units[0]
-    bits = np.array(list(itertools.product([0.0, 1.0], repeat=size)), np.float32)
-    latents = jnp.asarray(bits.reshape(-1, 3, num_samples, batch, units[0]))
-
-    def joint(params: Params, h: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The loss at given latents, and their log-probability."""
-        logits, _, belows, aboves, decoded = forward(params, x, lambda i, p: h[i])
-        log_q = [log_bernoulli(a, b) for a, b in zip(logits, aboves, strict=True)]
-        terms = [jnp.sum(s, -1) for s in log_q]
-        for m, b in zip(decoded, belows, strict=True):
-            terms.append(-jnp.sum(log_bernoulli(m, b), -1))
-        terms.append(-jnp.sum(log_bernoulli(params["prior"], aboves[2]), -1))
-        return jnp.mean(sum(terms)), sum(jnp.sum(s) for s in log_q)
-
-    def expected(params: Params) -> jax.Array:
-        cost, log_prob = jax.vmap(functools.partial(joint, params))(latents)
-        return jnp.sum(cost * jnp.exp(log_prob))
-
-    exact = jax.jit(jax.grad(expected))(params)
-    probs = jnp.exp(jax.vmap(functools.partial(joint, params))(latents)[1])
-    worst = 0.0
-    every = [(v, k) for k in get_args(Estimator) for v in variants(k)]
-    for variant, kind in every:
-        if (kind == "textbook" and num_samples == 1) or (kind == "auto" and batch == 1):
-            continue
-
-        def at(h: jax.Array, variant: str = variant, kind: Any = kind) -> Params:
-            return VARIANTS[variant](kind, params, x, lambda i, p: h[i])
-
-        values = jax.jit(jax.vmap(at))(latents)
-        mean = jax.tree.map(lambda v: jnp.tensordot(probs, v, 1), values)
-        difference = harness.max_difference(mean, exact)
-        worst = max(worst, difference)
-        size_of = f"{num_samples} samples of {batch}"
-        print(f"mean of {variant:9} {kind:8} {size_of}: off by {difference:.1e}")
-    return worst
-
-
-def check() -> None:
-    """Every hand-written gradient: its exact mean is the exact gradient, and variants agree."""
-    one, two = (1, 1, 1), (2, 2, 2)
-    cases = [(1, 2, two), (2, 1, two), (1, 4, one), (2, 2, one)]
-    with jax.enable_x64(True):  # a regression over so few examples is ill-conditioned
-        worst = max(difference_from_exact(*case) for case in cases)
-    if worst > 1e-4:
-        raise SystemExit(f"a hand-written gradient is biased: off by {worst:.1e}")
-    key = jax.random.key(0)
-    params, x = init(key), digits()
-    for num_samples, kind in itertools.product((1, 4), get_args(Estimator)):
-        if kind == "textbook" and num_samples == 1:
-            continue
-        values = [jax.jit(hand(v, kind, num_samples))(params, x, key) for v in variants(kind)]
-        difference = max(harness.max_difference(v, values[0]) for v in values[1:])
-        print(f"variants of {kind:8} {num_samples} samples differ by {difference:.1e}")
-        if difference > 1e-3:
-            raise SystemExit("the hand-written variants differ")
-
-
-# Measurements ----------------------------------------------------------------------------------
-
-
 def train(params: Params, data: jax.Array, steps: int, rate: float = 3e-3) -> Params:
     """Parameters after some steps of Adam, so that variances are not those of random weights."""
     gradient = hand("by hand", "textbook", 4)
@@ -467,131 +375,3 @@ def train(params: Params, data: jax.Array, steps: int, rate: float = 3e-3) -> Pa
     for t in range(steps):
         state = step(jnp.asarray(t), state)
     return state[0]
-
-
-def variance_rows(
-    first: Callable[..., Params],
-    params: Params,
-    x: jax.Array,
-    keys: jax.Array,
-    where: str,
-    label: str = "jscg",
-) -> list[Row]:
-    """Per layer of the inference network, variance against the textbook at 4 samples."""
-    ours = harness.leaf_variances(lambda key: first(params, x, key)["inference"], keys)
-    textbook = hand("by hand", "textbook", 4)
-    theirs = harness.leaf_variances(lambda key: textbook(params, x, key)["inference"], keys)
-    rows = []
-    for i in range(3):
-        ratios = [
-            harness.geometric_mean([a[i][leaf] / b[i][leaf] for leaf in ("w", "b")])
-            for a, b in zip(ours, theirs, strict=True)
-        ]
-        rows.append(
-            Row(
-                f"NVIL variance, layer {i + 1}, {where}: {label} / textbook",
-                harness.geometric_mean(ratios),
-                0.60,
-                f"{min(ratios):.2f} to {max(ratios):.2f}",
-                f"4 samples, {len(keys)} gradients in {len(ours)} blocks",
-            )
-        )
-    return rows
-
-
-def fastest(
-    kind: Estimator, num_samples: int, args: tuple[Any, ...], pairs: int, show: bool = True
-) -> str:
-    """The name of the fastest hand-written variant."""
-    reference = jax.jit(hand("surrogate", kind, num_samples))
-    quickest = {}
-    for variant in variants(kind):
-        other = jax.jit(hand(variant, kind, num_samples))
-        ratio = harness.time_ratio(
-            lambda other=other: other(*args), lambda: reference(*args), pairs
-        )
-        quickest[variant] = ratio.quickest
-        if show:
-            print(
-                f"hand-written {kind}, {num_samples} samples, {variant}:"
-                f" {ratio.first * 1e3:.2f} ms, {ratio} of the surrogate"
-            )
-    return min(quickest, key=lambda name: quickest[name])
-
-
-def run(options: Any) -> list[Row]:
-    """All rows of this script."""
-    params, x, key = init(jax.random.key(0)), digits(), jax.random.key(1)
-    args = (params, x, key)
-    keys = jax.random.split(jax.random.key(2), options.keys)
-    stages = [
-        (f"after {steps} steps" if steps else "at the start", train(params, digits(1500), steps))
-        for steps in (0, 30, 300)
-    ]
-    rows: list[Row] = []
-    if options.hand_only:
-        for num_samples, kind in ((1, "auto"), (4, "auto"), (1, "score")):
-            fastest(kind, num_samples, args, options.pairs)
-        for where, at in stages:
-            rows += variance_rows(hand("by hand", "auto", 4), at, x, keys, where, "hand")
-        return rows
-
-    cases: tuple[tuple[int, Estimator, float | None], ...] = (
-        (1, "auto", 1.10),
-        (4, "auto", None),
-        (1, "score", None),
-    )
-    for num_samples, kind, target in cases:
-        best = fastest(kind, num_samples, args, max(10, options.pairs // 3))
-        ours, theirs = jscg_gradient(kind, num_samples), hand(best, kind, num_samples)
-        a, b, again = jax.jit(ours), jax.jit(theirs), jax.jit(hand(best, kind, num_samples))
-        name = f"NVIL {kind}, {num_samples} sample" + "s" * (num_samples > 1)
-        difference = harness.max_difference(a(*args), b(*args))
-        rows.append(
-            Row(f"{name}: same gradient, largest difference", difference, 1e-3, note="relative")
-        )
-        ratio = harness.time_ratio(lambda a=a: a(*args), lambda b=b: b(*args), options.pairs)
-        note = f"{best}, {ratio.second * 1e3:.2f} ms"
-        rows.append(Row.ratio(f"{name}: time, jscg / hand", ratio, target, note))
-        floor = harness.time_ratio(lambda c=again: c(*args), lambda b=b: b(*args), options.pairs)
-        rows.append(Row.ratio(f"{name}: time, hand / itself", floor, note="noise floor"))
-        memory = harness.memory_bytes(ours, *args), harness.memory_bytes(theirs, *args)
-        rows.append(
-            Row(
-                f"{name}: memory, jscg / hand",
-                memory[0] / memory[1],
-                1.15 if target else None,
-                note=f"temporary + output, {memory[0] / 1e6:.2f} / {memory[1] / 1e6:.2f} MB",
-            )
-        )
-        if target:
-            ratio = harness.compile_ratio(
-                lambda kind=kind, n=num_samples: jscg_gradient(kind, n),
-                lambda kind=kind, n=num_samples, best=best: hand(best, kind, n),
-                args,
-                options.compiles,
-            )
-            note = f"{ratio.first:.2f} / {ratio.second:.2f} s"
-            rows.append(Row.ratio(f"{name}: compile time, jscg / hand", ratio, 1.3, note))
-        if options.profile:
-            print("jscg", harness.hlo_profile(ours, *args))
-            for variant in variants(kind):
-                print(variant, harness.hlo_profile(hand(variant, kind, num_samples), *args))
-    for where, at in stages:
-        rows += variance_rows(jscg_gradient("auto", 4), at, x, keys, where)
-        upstream = jscg_gradient("upstream", 4)
-        rows += variance_rows(upstream, at, x, keys, where, "jscg, upstream")
-    return rows
-
-
-def main() -> None:
-    """Run as a script."""
-    options = harness.parser(__doc__).parse_args()
-    if options.check:
-        check()
-    else:
-        harness.print_table(run(options))
-
-
-if __name__ == "__main__":
-    main()

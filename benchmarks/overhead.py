@@ -9,6 +9,7 @@ Run with `python -m benchmarks.overhead`.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import time
 from collections.abc import Callable
@@ -193,22 +194,16 @@ def exponent(equations: list[int], times: list[float]) -> float:
     return float(np.polyfit(np.log(equations), np.log(times), 1)[0])
 
 
-def run(options: Any) -> list[Row]:
-    """All rows of this script."""
+def run(equations: int = SIZES[-1]) -> list[Row]:
+    """All rows of this script, of programs of up to so many equations."""
     args = (jnp.linspace(-1.0, 1.0, WIDTH), jax.random.key(0))
-    sizes = tuple(n for n in SIZES if n <= getattr(options, "equations", SIZES[-1]))
+    sizes = tuple(n for n in SIZES if n <= equations)
     rows = []
     for name, make in PROGRAMS.items():
         counted, ours, plain = [], [], []
         for size in sizes:
             units = units_for(make, size, args)
             counted.append(harness.count_equations(jax.make_jaxpr(make(units))(*args)))
-            if options.hand_only:
-                own = [
-                    seconds(lambda m=make, u=units: jax.make_jaxpr(m(u))(*args)) for _ in range(4)
-                ]
-                plain.append(float(np.median(own[1:])))
-                continue
             try:
                 ratio = measure(make, units, args, 3 if size > 3_000 else 7)
             except RecursionError as error:
@@ -239,12 +234,9 @@ def run(options: Any) -> list[Row]:
 
 def main() -> None:
     """Run as a script."""
-    parser = harness.parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--equations", type=int, default=SIZES[-1], help="largest program")
-    options = parser.parse_args()
-    if options.check:
-        raise SystemExit("nothing is written by hand here: nothing to check")
-    harness.print_table(run(options))
+    harness.print_table(run(parser.parse_args().equations))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ class Workload:
       equal: whether the gradients of `same` and `hand` are equal sample by sample.
       keys: how many gradients a variance is estimated from.
       exact: the gradient of the expectation, where there is a closed form.
+      compared: the tensors of a gradient whose variances are compared: those that scores reach.
+      finer: whether jscg can give finer credit than the textbook, so that variance x time must win.
+      check: raises if a gradient written by hand is wrong; what else there is to compare it with.
     """
 
     cost: Callable[[Any, jax.Array], jax.Array]
@@ -38,22 +41,34 @@ class Workload:
     equal: bool = True
     keys: int = 400
     exact: Callable[[], Any] | None = None
+    compared: Callable[[Any], Any] = lambda gradient: gradient
+    finer: bool = True
+    check: Callable[[], None] | None = None
 
 
-WORKLOADS: dict[str, Callable[[], Workload]] = {}
+Make = Callable[[], Workload]
+
+WORKLOADS: dict[str, Make] = {}
+TINY: dict[str, Make] = {}
 
 
-def workload(name: str) -> Callable[[Callable[[], Workload]], Callable[[], Workload]]:
-    """Registers a function that makes a workload."""
+def workload(name: str, tiny: Make | None = None) -> Callable[[Make], Make]:
+    """Registers a function that makes a workload.
 
-    def register(make: Callable[[], Workload]) -> Callable[[], Workload]:
+    Args:
+      name: what the table calls it.
+      tiny: makes the same at a size for tests; workloads that differ in size only may share one.
+    """
+
+    def register(make: Make) -> Make:
         WORKLOADS[name] = make
+        TINY[name] = tiny or make
         return make
 
     return register
 
 
-def load() -> dict[str, Callable[[], Workload]]:
+def load() -> dict[str, Make]:
     """All workloads; a file in this folder is enough to add some."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
