@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -115,12 +115,31 @@ def belief_network() -> Problem:
     return Problem(cost, nvil.init(jax.random.key(0)), keys=4, rounds=60)
 
 
-def exponential_family(units: int = 10) -> Problem:
-    """The bound of a two-layer model: gamma rates above, Poisson counts below, both drawn."""
+class Model(NamedTuple):
+    """Of `exponential_family`.
+
+    Attributes:
+      mix: the mean of count i is row i times the rates, plus 0.1.
+      look: the mean of what is seen, with unit variance, is this times the counts.
+      seen: what is seen.
+    """
+
+    mix: jax.Array
+    look: jax.Array
+    seen: jax.Array
+
+
+def exponential_model(units: int) -> Model:
+    """As many rates as counts, and twice as many numbers that are seen."""
     rng = np.random.default_rng(0)
     mix = jnp.asarray(rng.gamma(1.0, 1.0, (units, units)) / units, jnp.float32)
     look = jnp.asarray(rng.normal(size=(2 * units, units)) / np.sqrt(units), jnp.float32)
-    seen = look @ jnp.asarray(rng.poisson(2.0, units), jnp.float32)
+    return Model(mix, look, look @ jnp.asarray(rng.poisson(2.0, units), jnp.float32))
+
+
+def exponential_family(units: int = 10) -> Problem:
+    """The bound of a two-layer model: gamma rates above, Poisson counts below, both drawn."""
+    mix, look, seen = exponential_model(units)
 
     def cost(params, key):
         k1, k2 = jax.random.split(key)
