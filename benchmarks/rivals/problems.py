@@ -12,11 +12,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks import nvil
+from benchmarks import estimators, nvil
 from benchmarks.rivals import Problem
-from benchmarks.workloads import toys, vae, walk
+from benchmarks.workloads import bbvi, toys, vae, walk
 
 SIZE, EXAMPLES = 100, 100
+SAMPLES = bbvi.SAMPLES  # of the gamma and Poisson model, for all
 
 LOGITS = 0.3 * jax.random.normal(jax.random.key(0), (SIZE,))
 CLASS_LOGITS = jax.random.normal(jax.random.key(0), (SIZE, toys.CLASSES))
@@ -152,6 +153,10 @@ def load() -> dict[str, Problem]:
         found[f"chain bound, T = {steps}"] = steps_of(chain_bound, CHAIN, chain_bound_mean, steps)
     found["belief network"] = Problem(
         lambda params, key: nvil.loss(params, x, key), network(), 400
+    )
+    family = estimators.exponential_family(bbvi.UNITS)
+    found["gamma and Poisson"] = Problem(
+        family.cost, family.params, 400, ours={"num_samples": SAMPLES}
     )
     found["VAE"] = Problem(functools.partial(vae.loss, x=x), autoencoder(), 400)
     return found

@@ -12,10 +12,11 @@ from numpyro.contrib.control_flow import scan
 from numpyro.contrib.funsor import config_enumerate
 from numpyro.infer import TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 
+from benchmarks.estimators import Model, exponential_model
 from benchmarks.nvil import affine
 from benchmarks.rivals import Program, jitted
 from benchmarks.rivals import problems as p
-from benchmarks.workloads import toys
+from benchmarks.workloads import bbvi, toys
 
 PACKAGE = "numpyro"
 
@@ -168,6 +169,19 @@ def vae_guide(x: jax.Array) -> None:
         numpyro.sample("z", dist.Normal(mean, jnp.exp(log_std)).to_event(1))
 
 
+def rates_model(world: Model) -> None:
+    z = numpyro.sample("z", dist.Exponential(jnp.ones(len(world.mix))).to_event(1))
+    n = numpyro.sample("n", dist.Poisson(world.mix @ z + 0.1).to_event(1))
+    numpyro.sample("seen", dist.Normal(world.look @ n, 1.0).to_event(1), obs=world.seen)
+
+
+def rates_guide(world: Model) -> None:
+    start = jnp.zeros(len(world.mix))
+    shape, rate, count = (jnp.exp(numpyro.param(k, start)) for k in ("shape", "rate", "count"))
+    numpyro.sample("z", dist.Gamma(shape, rate).to_event(1))
+    numpyro.sample("n", dist.Poisson(count).to_event(1))
+
+
 def programs() -> list[Program]:
     """All."""
     x = p.digits()
@@ -186,6 +200,15 @@ def programs() -> list[Program]:
             p.network(),
             x,
             terms=len(x),
+        ),
+        program(
+            "gamma and Poisson",
+            f"TraceGraph_ELBO, {p.SAMPLES} particles",
+            TraceGraph_ELBO(num_particles=p.SAMPLES),
+            rates_model,
+            rates_guide,
+            {name: jnp.zeros(bbvi.UNITS) for name in ("shape", "rate", "count")},
+            exponential_model(bbvi.UNITS),
         ),
         program(
             "VAE",

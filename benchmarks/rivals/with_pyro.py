@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,10 @@ import pyro.distributions as dist
 import torch
 from pyro.infer import TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO, config_enumerate
 
+from benchmarks.estimators import exponential_model
 from benchmarks.rivals import Gradient, Program
 from benchmarks.rivals import problems as p
-from benchmarks.workloads import toys
+from benchmarks.workloads import bbvi, toys
 
 PACKAGE = "pyro-ppl"
 
@@ -183,10 +185,32 @@ def vae_guide(params: Params, x: torch.Tensor) -> None:
         pyro.sample("z", dist.Normal(mean, log_std.exp()).to_event(1))
 
 
+def rates_model(params: Params, mix: torch.Tensor, look: torch.Tensor, seen: torch.Tensor) -> None:
+    z = pyro.sample("z", dist.Exponential(torch.ones(len(mix))).to_event(1))
+    n = pyro.sample("n", dist.Poisson(z @ mix.T + 0.1).to_event(1))
+    pyro.sample("seen", dist.Normal(n @ look.T, 1.0).to_event(1), obs=seen)
+
+
+def rates_guide(params: Params, *_: torch.Tensor) -> None:
+    at = params()
+    pyro.sample("z", dist.Gamma(at["shape"].exp(), at["rate"].exp()).to_event(1))
+    pyro.sample("n", dist.Poisson(at["count"].exp()).to_event(1), infer=AVERAGE)
+
+
 def network_programs() -> list[Program]:
-    """The belief network and the autoencoder, for all examples."""
+    """The gamma and Poisson model; the belief network and the autoencoder, for all examples."""
     x = tensor(p.digits())
+    particles = functools.partial(TraceGraph_ELBO, p.SAMPLES, vectorize_particles=True)
     return [
+        program(
+            "gamma and Poisson",
+            f"TraceGraph_ELBO, {p.SAMPLES} particles, decaying average",
+            particles,
+            rates_model,
+            rates_guide,
+            {name: np.zeros(bbvi.UNITS, np.float32) for name in ("shape", "rate", "count")},
+            *map(tensor, exponential_model(bbvi.UNITS)),
+        ),
         program(
             "belief network",
             "TraceGraph_ELBO, plate, decaying average",

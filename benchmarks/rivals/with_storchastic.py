@@ -14,12 +14,13 @@ import jax
 import numpy as np
 import storch
 import torch
-from torch.distributions import Bernoulli, Normal, OneHotCategorical
+from torch.distributions import Bernoulli, Gamma, Normal, OneHotCategorical, Poisson
 from torch.nn.functional import softplus
 
+from benchmarks.estimators import exponential_model
 from benchmarks.rivals import Gradient, Program
 from benchmarks.rivals import problems as p
-from benchmarks.workloads import toys
+from benchmarks.workloads import bbvi, toys
 
 PACKAGE = "storchastic"
 SAMPLES = 4
@@ -142,9 +143,21 @@ def autoencoder(params: Any, method: Any, *, x: torch.Tensor) -> None:
     storch.add_cost(-log_bernoulli(logits, x), "x")
 
 
+def rates(params: Any, methods: list[Any], *, mix: Any, look: Any, seen: Any) -> None:
+    shape, rate = torch.exp(params["shape"]), torch.exp(params["rate"])
+    count = torch.exp(params["count"])
+    z, n = methods[0](Gamma(shape, rate)), methods[1](Poisson(count))
+    log_q = shape * params["rate"] + (shape - 1) * torch.log(z) - rate * z - torch.lgamma(shape)
+    storch.add_cost((log_q + z).sum(-1), "z")  # and what the prior of the rates costs
+    mean = z @ mix.T + 0.1
+    log_q = n * params["count"] - count
+    storch.add_cost((log_q + mean - n * torch.log(mean)).sum(-1), "n")
+    storch.add_cost(0.5 * ((seen - n @ look.T) ** 2).sum(-1), "seen")
+
+
 def programs() -> list[Program]:
     """All."""
-    x = tensor(p.digits())
+    x, world = tensor(p.digits()), exponential_model(bbvi.UNITS)
     return [
         *toy_programs("Bernoulli", bernoulli, p.LOGITS),
         *toy_programs("categorical", categorical, p.CLASS_LOGITS),
@@ -156,6 +169,16 @@ def programs() -> list[Program]:
             functools.partial(network, x=x),
             p.network(),
             lambda: [score(f"h{i}") for i in range(3)],
+        ),
+        program(
+            "gamma and Poisson",
+            f"Reparameterization, ScoreFunction with batch average, {p.SAMPLES} samples",
+            functools.partial(rates, **{k: tensor(v) for k, v in world._asdict().items()}),
+            {name: np.zeros(bbvi.UNITS, np.float32) for name in ("shape", "rate", "count")},
+            lambda: [
+                storch.method.Reparameterization("z", n_samples=p.SAMPLES),
+                score("n", p.SAMPLES),
+            ],
         ),
         program(
             "VAE",

@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 from tensorflow_probability.substrates import jax as tfp
 
+from benchmarks.estimators import exponential_model
 from benchmarks.nvil import affine
 from benchmarks.rivals import Program, jitted
 from benchmarks.rivals import problems as p
-from benchmarks.workloads import toys
+from benchmarks.workloads import bbvi, toys
 
 tfd = tfp.distributions
 
@@ -124,6 +125,30 @@ def autoencoder(params: Any, key: jax.Array) -> jax.Array:
     return jnp.mean(tfd.kl_divergence(law, prior) - expected)
 
 
+def rates(params: Any, key: jax.Array) -> jax.Array:
+    world = exponential_model(bbvi.UNITS)
+    at = jax.tree.map(jnp.exp, params)
+
+    def log_prob(z: jax.Array, n: jax.Array) -> jax.Array:
+        counts = tfd.Independent(tfd.Poisson(z @ world.mix.T + 0.1), 1).log_prob(n)
+        seen = tfd.MultivariateNormalDiag(n @ world.look.T).log_prob(world.seen)
+        return tfd.Independent(tfd.Exponential(jnp.ones(bbvi.UNITS)), 1).log_prob(z) + counts + seen
+
+    posterior = tfd.JointDistributionSequential(
+        [
+            tfd.Independent(tfd.Gamma(at["shape"], at["rate"]), 1),
+            tfd.Independent(tfd.Poisson(at["count"]), 1),
+        ]
+    )
+    return tfp.vi.monte_carlo_variational_loss(
+        log_prob,
+        posterior,
+        sample_size=p.SAMPLES,
+        gradient_estimator=tfp.vi.GradientEstimators.SCORE_FUNCTION,
+        seed=key,
+    )
+
+
 def programs() -> list[Program]:
     """All."""
     plain = f"monte_carlo.expectation, {SAMPLES} samples"
@@ -138,5 +163,11 @@ def programs() -> list[Program]:
     return [
         *found,
         program("belief network", "vi, SCORE_FUNCTION", network, p.network()),
+        program(
+            "gamma and Poisson",
+            f"vi, SCORE_FUNCTION, {p.SAMPLES} samples",
+            rates,
+            {name: jnp.zeros(bbvi.UNITS) for name in ("shape", "rate", "count")},
+        ),
         program("VAE", "monte_carlo.expectation, exact KL", autoencoder, p.autoencoder()),
     ]
