@@ -7,6 +7,7 @@ are stated as bounds: the cost is a factor of the model, fair coins or classes a
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -130,33 +131,41 @@ def toy(cost: Any, params: jax.Array, mean: Any) -> Problem:
     return Problem(cost, params, exact=lambda: jax.grad(mean)(params))
 
 
-def steps_of(cost: Any, params: jax.Array, mean: Any, steps: int) -> Problem:
-    """A chain of so many steps."""
+def chain(cost: Any, params: jax.Array, mean: Any, steps: int) -> Problem:
+    """Of so many steps."""
     given = functools.partial(cost, steps=steps)
     return Problem(given, params, 2_000, exact=lambda: jax.grad(mean)(params, steps))
 
 
-def load() -> dict[str, Problem]:
-    """All problems."""
-    pick = functools.partial(toys.pick, table=TABLE)
-    pick_mean = functools.partial(toys.pick_mean, table=TABLE)
+def belief_network() -> Problem:
+    """Three layers of 200 units, 100 digits."""
     x = digits()
-    found = {
-        "Bernoulli": toy(toys.quadratic, LOGITS, toys.quadratic_mean),
-        "categorical": toy(pick, CLASS_LOGITS, pick_mean),
-        "Bernoulli bound": toy(bernoulli_bound, LOGITS, bernoulli_bound_mean),
-        "categorical bound": toy(categorical_bound, CLASS_LOGITS, categorical_bound_mean),
-    }
-    for steps in (10, 100):
-        start = jnp.asarray(2.0 * steps)
-        found[f"walk, T = {steps}"] = steps_of(walk.cost, start, walk.mean, steps)
-        found[f"chain bound, T = {steps}"] = steps_of(chain_bound, CHAIN, chain_bound_mean, steps)
-    found["belief network"] = Problem(
-        lambda params, key: nvil.loss(params, x, key), network(), 400
-    )
+    return Problem(lambda params, key: nvil.loss(params, x, key), network(), 400)
+
+
+def of_autoencoder() -> Problem:
+    """The same digits."""
+    return Problem(functools.partial(vae.loss, x=digits()), autoencoder(), 400)
+
+
+def gamma_and_poisson() -> Problem:
+    """The model of the suite, 8 samples."""
     family = estimators.exponential_family(bbvi.UNITS)
-    found["gamma and Poisson"] = Problem(
-        family.cost, family.params, 400, ours={"num_samples": SAMPLES}
-    )
-    found["VAE"] = Problem(functools.partial(vae.loss, x=x), autoencoder(), 400)
-    return found
+    return Problem(family.cost, family.params, 400, ours={"num_samples": SAMPLES})
+
+
+picked = functools.partial(toys.pick, table=TABLE), functools.partial(toys.pick_mean, table=TABLE)
+
+PROBLEMS: dict[str, Callable[[], Problem]] = {
+    "Bernoulli": lambda: toy(toys.quadratic, LOGITS, toys.quadratic_mean),
+    "categorical": lambda: toy(picked[0], CLASS_LOGITS, picked[1]),
+    "Bernoulli bound": lambda: toy(bernoulli_bound, LOGITS, bernoulli_bound_mean),
+    "categorical bound": lambda: toy(categorical_bound, CLASS_LOGITS, categorical_bound_mean),
+    "walk, T = 10": lambda: chain(walk.cost, jnp.asarray(20.0), walk.mean, 10),
+    "walk, T = 100": lambda: chain(walk.cost, jnp.asarray(200.0), walk.mean, 100),
+    "chain bound, T = 10": lambda: chain(chain_bound, CHAIN, chain_bound_mean, 10),
+    "chain bound, T = 100": lambda: chain(chain_bound, CHAIN, chain_bound_mean, 100),
+    "belief network": belief_network,
+    "gamma and Poisson": gamma_and_poisson,
+    "VAE": of_autoencoder,
+}

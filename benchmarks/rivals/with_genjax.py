@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -175,9 +174,9 @@ def programs() -> list[Program]:
             "categorical", f"reinforce, {each}", categorical_element, p.CLASS_LOGITS, p.TABLE
         ),
         *walks(10),
-        *walks(100),
         mean_program(
             "belief network", "flip_reinforce, vmap over examples", network, p.network(), x
         ),
         mean_program("VAE", "reparam, vmap over examples", autoencoder, p.autoencoder(), x),
+        *walks(100),
     ]

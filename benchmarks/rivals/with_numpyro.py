@@ -22,7 +22,14 @@ PACKAGE = "numpyro"
 
 
 def program(
-    problem: str, way: str, elbo: Any, model: Any, guide: Any, params: Any, *args: Any, terms: int = 1
+    problem: str,
+    way: str,
+    elbo: Any,
+    model: Any,
+    guide: Any,
+    params: Any,
+    *args: Any,
+    terms: int = 1,
 ) -> Program:
     """The gradient of a loss; those that are sums over examples are divided by their number."""
 
@@ -162,7 +169,9 @@ def vae_model(x: jax.Array) -> None:
 
 
 def vae_guide(x: jax.Array) -> None:
-    layers = {name: numpyro.param(name, p.autoencoder()[name]) for name in ("encode", "mean", "log_std")}
+    layers = {
+        name: numpyro.param(name, p.autoencoder()[name]) for name in ("encode", "mean", "log_std")
+    }
     hidden = jnp.tanh(affine(layers["encode"], x))
     mean, log_std = affine(layers["mean"], hidden), affine(layers["log_std"], hidden)
     with numpyro.plate("examples", len(x)):
@@ -190,7 +199,6 @@ def programs() -> list[Program]:
         *toy_programs("Bernoulli bound", bernoulli_model, bernoulli_guide, p.LOGITS),
         *toy_programs("categorical bound", categorical_model, categorical_guide, p.CLASS_LOGITS),
         *chain_programs(10),
-        *chain_programs(100),
         program(
             "belief network",
             "TraceGraph_ELBO, plate",
@@ -220,4 +228,5 @@ def programs() -> list[Program]:
             x,
             terms=len(x),
         ),
+        *chain_programs(100),
     ]

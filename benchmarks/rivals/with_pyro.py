@@ -240,6 +240,6 @@ def programs() -> list[Program]:
         *toy_programs("Bernoulli bound", bernoulli_model, bernoulli_guide, p.LOGITS),
         *toy_programs("categorical bound", categorical_model, categorical_guide, p.CLASS_LOGITS),
         chain_program(10),
-        chain_program(100),
         *network_programs(),
+        chain_program(100),
     ]

@@ -162,7 +162,6 @@ def programs() -> list[Program]:
         *toy_programs("Bernoulli", bernoulli, p.LOGITS),
         *toy_programs("categorical", categorical, p.CLASS_LOGITS),
         walk_program(10),
-        walk_program(100),
         program(
             "belief network",
             "ScoreFunction, moving average",
@@ -187,4 +186,5 @@ def programs() -> list[Program]:
             p.autoencoder(),
             lambda: storch.method.Reparameterization("z"),
         ),
+        walk_program(100),
     ]

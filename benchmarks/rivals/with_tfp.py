@@ -159,7 +159,9 @@ def programs() -> list[Program]:
     ]
     for steps in (10, 100):
         loss = functools.partial(walk, steps=steps)
-        found.append(program(f"walk, T = {steps}", f"{plain}, scan", loss, jnp.asarray(2.0 * steps)))
+        found.append(
+            program(f"walk, T = {steps}", f"{plain}, scan", loss, jnp.asarray(2.0 * steps))
+        )
     return [
         *found,
         program("belief network", "vi, SCORE_FUNCTION", network, p.network()),
