@@ -89,18 +89,19 @@ class Moments:
     along: np.ndarray
 
 
-def moments(gradient: Gradient, keys: jax.Array, seconds: float) -> Moments:
-    """Of one gradient after another, until the keys or the seconds are over; 16 at least."""
+def moments(gradient: Gradient, most: int, seconds: float) -> Moments:
+    """Of one gradient after another, until these are enough or the time is over; 16 at least."""
 
-    def leaves(key: jax.Array) -> list[np.ndarray]:
-        return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(gradient(key))]
+    def leaves(seed: int) -> list[np.ndarray]:
+        found = gradient(jax.random.key(seed))
+        return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(found)]
 
     start = time.perf_counter()
-    first = leaves(keys[0])
+    first = leaves(0)
     rows = harness.directions(first)
     means, squares, along = [np.zeros(x.shape) for x in first], [0.0] * len(first), []
-    for count, key in enumerate(keys, 1):
-        at = leaves(key)
+    for count in range(1, most + 1):
+        at = leaves(count)
         along.append(sum(d.reshape(len(d), -1) @ x.ravel() for d, x in zip(rows, at, strict=True)))
         for i, x in enumerate(at):
             off = x - means[i]
@@ -166,8 +167,7 @@ def measure(rival: str, program: Program, problem: Problem, options: Options) ->
         each.append(time.perf_counter() - start)
     pairs = min(options.pairs, max(5, round(options.seconds / max(each))))
     ratio = harness.time_ratio(lambda: ours(key), lambda: theirs(key), pairs)
-    keys = jax.random.split(jax.random.key(2), problem.keys)
-    of_ours, of_theirs = (moments(g, keys, options.seconds) for g in (ours, theirs))
+    of_ours, of_theirs = (moments(g, problem.keys, options.seconds) for g in (ours, theirs))
     both = zip(of_ours.variances, of_theirs.variances, of_ours.noisy, of_theirs.noisy, strict=True)
     ratios = [a / b for a, b, noisy, also in both if noisy and also]
     ours_first, theirs_first = np.median(first, 0)
