@@ -214,6 +214,9 @@ def cells(row: Row) -> tuple[str, ...]:
         (True, False): "ours exact",
         (False, True): "theirs exact",
     }.get(row.exact, number(row.variance))
+    product = number(row.product)
+    if row.z[1] > LARGEST_Z:  # the variance of something else
+        variance = product = ""
     median, low, high = row.time
     return (
         row.problem,
@@ -226,7 +229,7 @@ def cells(row: Row) -> tuple[str, ...]:
         number(row.first[0] / row.first[1]),
         " / ".join(number(s) for s in row.first),
         variance,
-        number(row.product),
+        product,
         row.ahead,
     )
 
