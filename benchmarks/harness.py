@@ -143,19 +143,21 @@ def time_ratio(
 ) -> Ratio:
     """Seconds of `first` over seconds of `second`, in alternating pairs after a warm-up.
 
-    Short calls are repeated inside one measurement, until it takes a few milliseconds.  With
-    `time.process_time` as the clock it is the work of all threads that is compared.
+    Short calls are repeated inside one measurement, each as often as it takes a few milliseconds.
+    With `time.process_time` as the clock it is the work of all threads that is compared.
     """
     if pairs < 1:
         raise ValueError(f"pairs must be at least 1, got {pairs}")
-    for call in (first, second):
+    calls = first, second
+    for call in calls:
         _seconds(call, 3)
-    once = min(_seconds(second, 3), _seconds(first, 3))
-    repeats = max(1, round(SECONDS_PER_MEASUREMENT / max(once, 1e-7)))
+    repeats = [
+        max(1, round(SECONDS_PER_MEASUREMENT / max(_seconds(call, 3), 1e-7))) for call in calls
+    ]
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(pairs):
-        times[0].append(_seconds(first, repeats, clock))
-        times[1].append(_seconds(second, repeats, clock))
+        for call, count, found in zip(calls, repeats, times, strict=True):
+            found.append(_seconds(call, count, clock))
     return Ratio.of(*times)
 
 
