@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax import lax, random
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from programs import KEY, PROGRAMS, SIZE
+from sharded import KEY, PROGRAMS, SIZE
 
 import jscg
 

@@ -16,7 +16,7 @@ def main(port, number):
     # Before anything asks for a device, as making an array does.
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(number))
     from one_process import compare
-    from programs import KEY, PROGRAMS
+    from sharded import KEY, PROGRAMS
 
     assert len(jax.devices()) == 2 and len(jax.local_devices()) == 1
     mesh = jax.make_mesh((2,), ("batch",), (AxisType.Auto,))
