@@ -36,6 +36,15 @@ def _softplus_jvp(primals, tangents):
     return softplus(z), lax.logistic(z) * dz
 
 
+def logistic_pair(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """logistic(-z) and logistic(z), each to full relative precision, at the cost of one."""
+    above = z >= 0  # no abs: its derivative at 0 is none of these functions'
+    small = jnp.exp(jnp.where(above, -z, z))
+    large = 1 / (1 + small)
+    small = small * large
+    return jnp.where(above, small, large), jnp.where(above, large, small)
+
+
 def times(x: jax.Array, y: jax.Array) -> jax.Array:
     """Product x * y for a count x, equal to 0 at x = 0 even where y is infinite."""
     return x * jnp.where(x == 0, 0, y)

@@ -9,7 +9,14 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jscg.draws._family import Family, Static, register
-from jscg.draws._numerics import at_least_float32, constant, softplus, xlog1my, xlogy
+from jscg.draws._numerics import (
+    at_least_float32,
+    constant,
+    logistic_pair,
+    softplus,
+    xlog1my,
+    xlogy,
+)
 
 
 def log_prob(
@@ -32,8 +39,8 @@ def _log_prob_at_logits(x: jax.Array, z: jax.Array) -> jax.Array:
 @_log_prob_at_logits.defjvp
 def _log_prob_at_logits_jvp(primals, tangents):
     (x, z), (_, dz) = primals, tangents
-    # Of what the sampler and the support compute as well.
-    score = lax.select(x, lax.logistic(-z), -lax.logistic(z))
+    no, yes = logistic_pair(z)  # which the support computes as well
+    score = lax.select(x, no, -yes)
     return _log_prob_at_logits(x, z), score * dz
 
 
@@ -42,8 +49,7 @@ def support(
 ) -> tuple[np.ndarray, list[jax.Array]]:
     """False and True, and 1 - p and p, or logistic(-logits) and logistic(logits)."""
     if logits is not None:
-        z = at_least_float32(logits)
-        pair = (lax.logistic(-z), lax.logistic(z))
+        pair = logistic_pair(at_least_float32(logits))
     else:
         p = at_least_float32(p)
         pair = (1 - p, p)
