@@ -21,6 +21,7 @@ for argument in "$@"; do
 done
 
 # Most of the time goes into compiling programs that run for a moment.
-export XLA_FLAGS=${XLA_FLAGS:---xla_llvm_disable_expensive_passes=true}
+quick="--xla_llvm_disable_expensive_passes=true --xla_backend_optimization_level=0"
+export XLA_FLAGS=${XLA_FLAGS:-$quick}
 exec "$venv/bin/python" -m pytest -n 2 --doctest-modules --doctest-glob='*.md' \
   ${targets[@]+"${targets[@]}"} "$@"

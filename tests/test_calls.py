@@ -124,7 +124,7 @@ def programs_alive():
 
 def test_functions_die_and_leave_nothing_behind():
     alive, counts, before = [], [], programs_alive()
-    for i in range(12):
+    for i in range(8):
         cost, _ = program()
         jscg.grad_expectation(cost)(0.1, KEY)
         jscg.surrogate(cost)(0.1, KEY)
@@ -134,7 +134,7 @@ def test_functions_die_and_leave_nothing_behind():
         alive.append(weakref.ref(cost))
         del cost
         gc.collect()
-        if i >= 6:
+        if i >= 4:
             counts.append(len(gc.get_objects()))
     assert not any(ref() for ref in alive)
     assert programs_alive() <= before
