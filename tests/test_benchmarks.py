@@ -13,6 +13,8 @@ from benchmarks import checks, harness, suite
 from benchmarks.harness import Ratio
 from benchmarks.workloads import TINY, load
 
+pytestmark = pytest.mark.slow
+
 load()
 
 # Workloads that differ in size only share what is tiny: one of each.  What takes longest to compile

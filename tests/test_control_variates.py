@@ -12,6 +12,8 @@ from oracle import BOUND, ber, cat, grid, samples, total, z_of
 import jscg
 from jscg.estimators import ScoreFunction
 
+pytestmark = pytest.mark.slow
+
 KEY = random.key(2018)
 TH = jnp.array([0.4, -0.6, 0.9])
 SCORE = ScoreFunction(None)

@@ -14,6 +14,8 @@ from oracle import gradient
 import jscg
 from jscg import _fitted, _regression, _rewrite
 
+pytestmark = pytest.mark.slow
+
 THETA = jnp.array([0.3, -0.4, 0.2, 0.5, -0.7])
 
 

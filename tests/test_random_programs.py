@@ -20,6 +20,8 @@ from random_programs import (
 
 import jscg
 
+pytestmark = pytest.mark.slow
+
 # 16 programs, 2 estimators, 3 parameters and a value: one chance in 15,000 of any |z| > 5.
 BOUND = 5.0
 

@@ -24,6 +24,8 @@ from oracle import (
 import jscg
 from jscg.bounds import dreg, log_mean_exp, sticking_the_landing, vimco
 
+pytestmark = pytest.mark.slow
+
 KEY = random.key(20160622)
 NO_BASELINE = jscg.estimators.ScoreFunction(baseline=None)
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.scipy.special import digamma, gammaln
 from oracle import BOUND, QUICK, grid, samples, z_of
 
@@ -10,6 +11,8 @@ import jscg
 from benchmarks import harness
 from benchmarks.estimators import exponential_model
 from benchmarks.workloads import bbvi, cartpole
+
+pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(3)
 
