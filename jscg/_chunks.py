@@ -172,7 +172,7 @@ def _totals(
 
 def _shape(cost: CostNode, axis: int) -> tuple[int, ...]:
     """Of a cost without its samples, the steps of loops first."""
-    shape = list(cost.atom.aval.shape)
+    shape = list(cost.aval.shape)
     shape[axis] = 1
     return (*(loop.length for loop in cost.program.loops), *shape)
 

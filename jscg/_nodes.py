@@ -70,7 +70,7 @@ class StochasticNode:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the log-prob."""
-        shape = tuple(self.var.aval.shape)
+        shape = tuple(self.aval.shape)
         given = dict(self.eqn.params["static"])
         return shape[: len(shape) - given.get("event_ndim", self.rule.event_ndim)]
 
@@ -79,7 +79,7 @@ class StochasticNode:
         first, sizes = len(self.loops), [*(loop.length for loop in self.loops), *self.shape]
         axes = list(axes)
         zeros = jnp.zeros([sizes[a] for a in axes], dtype)
-        return like(zeros, self.var.aval, [a - first for a in axes])
+        return like(zeros, self.aval, [a - first for a in axes])
 
     @property
     def key(self) -> Any:
