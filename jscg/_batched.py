@@ -13,6 +13,7 @@ step.  Then the loop is taken apart, without changing what it computes:
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,8 +23,9 @@ from jax import lax
 
 from ._activity import BITS, active_variables
 from ._compat import bind_all
+from ._cut import least_to_keep
 from ._program import CHECKPOINTS, Literal, Program, build
-from ._stacked import Steps, is_float, read, scan_whole, size_of, stack
+from ._stacked import EASY, LOOKUPS, QUICK, Steps, is_float, read, scan_whole, size_of, stack
 from ._wiring import Wiring, among
 
 _ADD = {"add", "add_any"}
@@ -122,7 +124,7 @@ class Body:
                     return False
         if any(among(v, self.active) or among(v, self.late) for v in self.state_out):
             return False
-        differentiated = self.active.intersection(self.handed)
+        differentiated = self.active.intersection(self._frontier())
         return not differentiated.isdisjoint(self.wiring.depending(self.state))
 
     def _cumulative(self) -> tuple[dict[Any, list[Any]], set[Any]]:
@@ -150,27 +152,41 @@ class Body:
             terms.append(term)
         return terms
 
-    def _handed(self) -> list[Any]:
+    def _frontier(self) -> list[Any]:
         """What does not depend on other steps but by the state, and is read by what does."""
         early = self.mapped - self.late
         targets = [*self.results, *self.sums_out]
-        while True:
-            known = early | {*self.xs}
-            wanted = self.wiring.read(self.wiring.needed(targets, known), targets)
-            handed = [v for v in wanted if v in early and v not in {*self.xs}]
-            larger = {v for v in handed if self._expands(v)}
-            if not larger:
-                return handed
-            early -= larger
+        wanted = self.wiring.read(self.wiring.needed(targets, early), targets)
+        return [v for v in wanted if v in early]
 
-    def _expands(self, v: Any) -> bool:
-        """Whether it is made at once, of less than it takes to keep it."""
+    def _handed(self) -> list[Any]:
+        """Of what the frontier is made of, what takes least room."""
+        early = [v for v in self.mapped if v not in self.late]
+        made_of = {v: of for v in early if (of := self._made_again_of(v)) is not None}
+        sizes = {v: math.inf if self._is_residual(v) else size_of(v) for v in early}
+        return least_to_keep(self._frontier(), made_of, sizes)
+
+    def _made_again_of(self, v: Any) -> list[Any] | None:
+        """What the batch can make a variable of in hardly more time than it takes to keep it."""
+        if v in {*self.xs}:
+            return []
         index = self.wiring.producers.get(v)
         if index is None or index in self.program.subs:
+            return None
+        eqn = self.wiring.eqns[index]
+        name = eqn.primitive.name
+        of = list(dict.fromkeys(u for u in eqn.invars if among(u, self.mapped)))
+        larger = name not in BITS and size_of(v) > sum(map(size_of, of))
+        return of if name in QUICK or larger or self._is_residual(v) else None
+
+    def _is_residual(self, v: Any) -> bool:
+        """Whether a derivative needs what a variable is made of, if it is to be had."""
+        index = self.wiring.producers.get(v)
+        if v not in self.active or index is None:
             return False
         eqn = self.wiring.eqns[index]
-        of = {u for u in eqn.invars if among(u, self.mapped)}
-        return eqn.primitive.name not in BITS and size_of(v) > sum(map(size_of, of))
+        table = eqn.primitive.name in LOOKUPS and not among(eqn.invars[0], self.mapped)
+        return eqn.primitive.name in EASY or table
 
     def run(self, steps: Steps, given: list, carried: list, scanned: list):
         """Runs the loop in parts: what is carried at the end, and the stacked results."""

@@ -32,6 +32,15 @@ QUICK = set(
     select_n sign slice square squeeze stop_gradient sub transpose xor
     """.split()
 )
+# What takes little more, and is often one of many that are made in one go.
+EASY = QUICK | set(
+    """
+    atan2 cbrt cos div erf erfc exp exp2 expand_dims expm1 integer_pow log log1p logistic pow
+    reduce_max reduce_min reduce_sum rem rev rsqrt sin sqrt tanh
+    """.split()
+)
+# The same, of a table that is the same at all steps.
+LOOKUPS = {"dynamic_slice", "gather"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,10 +81,11 @@ def stack(body: Any, steps: Steps, fixed: dict, state: list, stacks: dict) -> li
     known_first = fixed | first | dict(zip(body.state, state, strict=True))
     traced = Traced(one, [[known_first[v] for v in group] for group in (one.moving, one.others)])
     ends, values = traced.scan(steps, fixed, state, [stacks[v] for v in one.scanned])
-    given = fixed | stacks | dict(zip(one.states, values[0], strict=True))
-    moving, others = [given[v] for v in one.moving], [given[v] for v in one.others]
-    _, plain, made, residuals = values
-    made = known(made, one.values, moving, others, traced.linear, [*traced.consts, *residuals])
+    states, plain, made, residuals = values
+    if made:
+        given = fixed | stacks | dict(zip(one.states, states, strict=True))
+        moving, others = [given[v] for v in one.moving], [given[v] for v in one.others]
+        made = known(made, one.values, moving, others, traced.linear, [*traced.consts, *residuals])
     stacks.update(zip(one.plain, plain, strict=True))
     stacks.update(zip(one.differentiated, made, strict=True))
     return ends
@@ -89,7 +99,7 @@ class OneStep:
       plain: what it hands on besides.
       moving: of what it reads, that by which it is differentiated.
       others: the rest of what it reads.
-      states: of these, what is carried.
+      states: of these, what is carried, if there is something to differentiate.
       scanned: of all that it reads, what is scanned.
     """
 
@@ -102,7 +112,7 @@ class OneStep:
         wanted = body.wiring.read(self.eqns, targets)
         self.moving = [v for v in wanted if v in body.active and is_float(v)]
         self.others = [v for v in wanted if v not in {*self.moving}]
-        self.states = [v for v in self.others if v in {*body.state}]
+        self.states = [v for v in self.others if v in {*body.state} and self.differentiated]
         self.scanned = [v for v in wanted if v in {*body.xs}]
         self.axes = [
             [None if v in fixed else 0 for v in group] for group in (self.moving, self.others)
