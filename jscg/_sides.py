@@ -13,7 +13,7 @@ import numpy as np
 from ._program import MOVES, Literal, Program
 
 _POINTS = 48
-_HALVINGS = 40
+_PARTS, _ROUNDS = 32, 8  # of a segment, in which its crossing is looked for: to 1 in 10^12
 _NEAR = 1e-3  # of the way between two points: where the branches are compared again
 SHAPES = MOVES | {"rev"}  # work is on one element at a time, to which they do nothing
 
@@ -45,6 +45,8 @@ def agree(program: Program, index: int, sink: int, steps, leaves, stays: bool) -
                 env[eqn.outvars[0]] = np.full(_POINTS, outcome)
         return np.asarray(env[out], np.float64)
 
+    if not leaves:
+        return False
     with aside():
         start, stop, scale = _segments(leaves)
         crossing = _crossing(gap, start, stop)
@@ -115,7 +117,8 @@ def dtype_of(v: Any) -> Any:
 
 def _read(env: dict[Any, Any], v: Any) -> Any:
     if isinstance(v, Literal):
-        return np.full(_POINTS, v.val, _wide(dtype_of(v)))
+        count = len(next(iter(env.values())))
+        return np.full(count, v.val, _wide(dtype_of(v)))
     return env[v]
 
 
@@ -141,14 +144,15 @@ def _segments(leaves: dict[Any, Any]):
 
 
 def _between(start: dict[Any, Any], stop: dict[Any, Any], at: Any) -> dict[Any, Any]:
-    return {
-        v: a
-        if not jnp.issubdtype(v.aval.dtype, jnp.floating)
-        else ((1 - at) * np.asarray(a, np.float64) + at * np.asarray(stop[v], np.float64)).astype(
-            _wide(v.aval.dtype)
-        )
-        for v, a in start.items()
-    }
+    """The points at some places of their segments, `at`, whose last axis is that of segments."""
+    found = {}
+    for v, a in start.items():
+        if jnp.issubdtype(v.aval.dtype, jnp.floating):
+            moved = (1 - at) * np.asarray(a, np.float64) + at * np.asarray(stop[v], np.float64)
+            found[v] = moved.astype(_wide(v.aval.dtype)).ravel()
+        else:
+            found[v] = np.broadcast_to(a, at.shape).ravel()
+    return found
 
 
 def _crossing(gap, start, stop):
@@ -156,20 +160,27 @@ def _crossing(gap, start, stop):
 
     Both places are searched for: in between, rounding or a plateau makes the gap zero.
     """
-    below, above = (np.sign(gap(_between(start, stop, np.full(_POINTS, at)))) for at in (0.0, 1.0))
+
+    def side(at: Any) -> Any:
+        return np.sign(np.asarray(gap(_between(start, stop, at)))).reshape(at.shape)
+
+    below, above = (side(np.full(_POINTS, at)) for at in (0.0, 1.0))
     found = below * above < 0
     if found.sum() < 3:
         return None
-    leaves = _bisect(lambda at: np.sign(gap(_between(start, stop, at))) == below)[0]
-    enters = _bisect(lambda at: np.sign(gap(_between(start, stop, at))) != above)[1]
+    leaves = _turn(lambda at: side(at) == below)[0]
+    enters = _turn(lambda at: side(at) != above)[1]
     return leaves, enters, found
 
 
-def _bisect(before) -> tuple[Any, Any]:
-    """The last place where something holds that holds at 0, and the first where it does not."""
+def _turn(before) -> tuple[Any, Any]:
+    """A place where something holds that holds at 0, and one hardly farther where it does not."""
     low, high = np.zeros(_POINTS), np.ones(_POINTS)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        here = before(middle)
-        low, high = np.where(here, middle, low), np.where(here, high, middle)
+    parts = np.arange(_PARTS + 1)[:, None] / _PARTS
+    for _ in range(_ROUNDS):
+        grid = low + parts * (high - low)
+        grid[-1] = high
+        here = np.concatenate([before(grid[1:-1]), np.zeros((1, _POINTS), bool)])
+        last = np.argmin(here, 0)[None]
+        low, high = (np.take_along_axis(grid, last + i, 0)[0] for i in (0, 1))
     return low, high

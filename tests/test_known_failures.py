@@ -82,20 +82,18 @@ def guide_that_looks_back(th, key):
 
 
 def enumerated(th, guide):
-    total = 0.0
-    for outcome in itertools.product((0.0, 1.0), repeat=STEPS):
-        past, log_q, cost = 0.0, 0.0, 0.0
-        for x in outcome:
-            logit = th[0] + (th[1] * past if guide else 0.0)
-            log_q += log_prob(logit, x)
-            if guide:
-                cost += log_prob(0.4 - 1.5 * past, x) - log_prob(logit, x)
-                past = x
-            else:
-                cost += (past - x - th[1]) ** 2
-                past = past + x
-        total += jnp.exp(log_q) * cost
-    return total
+    outcomes = jnp.array(list(itertools.product((0.0, 1.0), repeat=STEPS)))
+    past = log_q = cost = jnp.zeros(len(outcomes))
+    for x in outcomes.T:
+        logit = th[0] + (th[1] * past if guide else 0.0)
+        log_q += log_prob(logit, x)
+        if guide:
+            cost += log_prob(0.4 - 1.5 * past, x) - log_prob(logit, x)
+            past = x
+        else:
+            cost += (past - x - th[1]) ** 2
+            past = past + x
+    return jnp.sum(jnp.exp(log_q) * cost)
 
 
 @pytest.mark.parametrize("fun, guide", [(cost_of_the_past, False), (guide_that_looks_back, True)])

@@ -22,11 +22,11 @@ import jscg
 
 pytestmark = pytest.mark.slow
 
-# 16 programs, 2 estimators, 3 parameters and a value: one chance in 15,000 of any |z| > 5.
+# 10 programs, 3 estimators, 3 parameters and a value: one chance in 15,000 of any |z| > 5.
 BOUND = 5.0
 
 quick = settings(
-    max_examples=8,
+    max_examples=5,
     deadline=None,
     derandomize=True,
     database=None,
@@ -54,7 +54,7 @@ def test_any_program_has_an_unbiased_gradient_or_is_refused(loops):
             assert np.all(abs(z) < BOUND), (name, z)
 
     each()
-    assert compared >= 4, "refusing everything is no answer"
+    assert compared >= 3, "refusing everything is no answer"
 
 
 SCORED = (("bern", 0), ("scan", 1, 3, "below", "stacked"), ("mul", 3, 4))
