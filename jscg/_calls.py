@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import jax
 
 from ._arguments import check_arrays, is_array, owners_of, roles
+from ._captured import Captured, Fingerprint
 from ._errors import ArgumentTypeError
 from ._trace import Options
 from ._traceback import shorten_traceback
 
-_compiled: weakref.WeakKeyDictionary[Any, dict[Any, _Programs]] = weakref.WeakKeyDictionary()
+_compiled: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
 
 
 class Fixed(NamedTuple):
@@ -42,7 +43,7 @@ def compiled(
     """Compiles what is made of a function, once for each of its arguments' structures.
 
     Arrays among the arguments are traced, and all else is fixed.  What is compiled is kept as long
-    as `fun` lives, whoever asks for it.
+    as `fun` lives, whoever asks for it, and as the global variables that it reads are the same.
 
     Args:
       fun: the user's function.
@@ -53,13 +54,19 @@ def compiled(
     Returns:
       A function with the arguments of `fun`.
     """
-    programs = _programs(fun, options, what, make)
+    captured = Captured(fun)
+    programs = _programs(fun, captured, options, what, make)
     arrays: set[type] = set()  # types of leaves that are arrays, as far as met
     known: dict[tuple, _Way] = {}  # by the tree and the types of leaves, where some are not
 
     @functools.wraps(fun)
     def call(*args, **kwargs):
         __tracebackhide__ = True
+        nonlocal captured, programs
+        if captured.changed():
+            captured = Captured(fun)
+            programs = _programs(fun, captured, options, what, make)
+            known.clear()
         try:
             # Whoever calls without jit pays for every line of this.
             if arrays.issuperset(map(type, jax.tree.leaves((args, kwargs)))):
@@ -134,13 +141,30 @@ def _run(make: Callable[[], Callable], fixed: Fixed, traced: list[Any]) -> Any:
     return make()(*args, **kwargs)
 
 
-def _programs(fun: Callable, options: Options, what: Hashable, make: Callable) -> _Programs:
+class _Kept(NamedTuple):
+    """What is kept with a function.
+
+    Attributes:
+      captured: what it read from outside when that was compiled.
+      programs: what is compiled, by the options and what it is.
+    """
+
+    captured: Fingerprint
+    programs: dict[Any, _Programs]
+
+
+def _programs(
+    fun: Callable, captured: Captured, options: Options, what: Hashable, make: Callable
+) -> _Programs:
     try:
-        kept = _compiled.setdefault(fun, {})
+        kept = _compiled.get(fun)
+        if kept is None or not kept.captured.is_of(captured):
+            kept = _compiled[fun] = _Kept(captured.fingerprint(), {})
+        programs = kept.programs
         # Weakly, or what is kept for the function would keep it alive.
         alive: Callable[[], Any] = weakref.ref(fun)
     except TypeError:  # neither hashable nor weakly referable: it lives with the caller
-        kept, alive = {}, lambda: fun
-    if (options, what) not in kept:
-        kept[options, what] = _Programs(lambda: make(alive()))
-    return kept[options, what]
+        programs, alive = {}, lambda: fun
+    if (options, what) not in programs:
+        programs[options, what] = _Programs(lambda: make(alive()))
+    return programs[options, what]

@@ -87,6 +87,69 @@ def test_a_bound_compiles_once():
     assert not compiled
 
 
+SCALE = 1.0
+
+
+def scaled(p, key):
+    return random.bernoulli(key, p) * factor()
+
+
+def factor():
+    return SCALE
+
+
+def test_global_variables_are_those_of_the_call(monkeypatch):
+    """As in a notebook, where a constant or a function is changed in a cell of its own."""
+    call = jscg.grad_expectation(scaled)
+    first = float(call(0.3, KEY))
+    for name, value, times in (
+        ("SCALE", 100.0, 100),
+        ("factor", lambda: 7.0, 7),
+        ("factor", factor, 100),  # as before; SCALE has changed
+        ("SCALE", jnp.float32(5.0), 5),
+    ):
+        monkeypatch.setitem(globals(), name, value)
+        for each in (call, jscg.grad_expectation(scaled)):
+            assert each(0.3, KEY) == pytest.approx(times * first, rel=1e-6)
+    with compilations() as compiled:
+        call(0.3, random.key(1))
+    assert not compiled
+
+
+def test_what_encloses_a_function_and_its_own_code_may_change():
+    scale = 1.0
+
+    def cost(p, key):
+        return random.bernoulli(key, p) * scale
+
+    def other(p, key):
+        return 3.0 * random.bernoulli(key, p) * scale
+
+    call = jscg.grad_expectation(cost)
+    first = float(call(0.3, KEY))
+    scale = 2.0
+    assert call(0.3, KEY) == pytest.approx(2 * first)
+    cost.__code__ = other.__code__  # what IPython's autoreload does
+    assert call(0.3, KEY) == pytest.approx(6 * first)
+
+
+def test_an_attribute_is_no_global_variable(monkeypatch):
+    class State:
+        SCALE = 2.0
+
+    state, traces = State(), []
+
+    def cost(p, key):
+        traces.append(None)
+        return random.bernoulli(key, p) * state.SCALE
+
+    call = jscg.grad_expectation(cost)
+    for value in (1.0, 2.0, 3.0):
+        monkeypatch.setitem(globals(), "SCALE", value)
+        call(0.3, KEY)
+    assert len(traces) == 1
+
+
 def test_what_is_compiled_is_for_these_arguments_and_options():
     cost, traces = program()
     call = jscg.grad_expectation(cost)
