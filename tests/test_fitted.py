@@ -84,7 +84,6 @@ UPSTREAM = jscg.estimators.Auto(upstream=True)
 CASES = {
     "over a batch": (1, 5, None),
     "over samples and a batch": (2, 3, None),
-    "over samples": (5, 1, None),
     "with one of the user": (1, 5, 1.5),
 }
 
@@ -189,7 +188,6 @@ def deep(added=None, rows=32):
 
 
 @functools.cache
-@functools.cache
 def deep_gradients(added, samples, estimators):
     """50 of them."""
     logits = jnp.array([[0.1, -0.3, 0.5], [0.3, -0.1, 0.7], [0.5, 0.1, 0.9]])
@@ -201,13 +199,14 @@ def deep_gradients(added, samples, estimators):
 def test_an_upstream_cost_changes_no_sample(added, samples):
     """Costs of noise, of the first and of the second layer, enumerated and scored."""
     without, more = (deep_gradients(a, samples, None) for a in (None, added))
-    np.testing.assert_array_equal(more[:, added:], without[:, added:])
-    assert np.all(np.any(more[:, :added] != without[:, :added], 0))
+    # To rounding: two programs are not fused alike.
+    np.testing.assert_allclose(more[:, added:], without[:, added:], rtol=1e-4, atol=1e-6)
+    assert np.all(np.any(abs(more - without)[:, :added] > 1e-3, 0))
 
 
 def test_an_upstream_cost_is_used_if_asked_for():
     without, more = (deep_gradients(a, 1, UPSTREAM) for a in (None, 1))
-    assert np.any(more[:, 1:] != without[:, 1:])
+    assert np.any(abs(more - without)[:, 1:] > 1e-3)
 
 
 def test_can_be_switched_off():

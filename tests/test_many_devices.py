@@ -20,7 +20,7 @@ FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=
 
 def start(script, *args, devices):
     """Starts a script of `tests/devices` with so many CPU devices."""
-    flags = f"{FLAGS} --xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ.get('XLA_FLAGS', FLAGS)} --xla_force_host_platform_device_count={devices}"
     path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, str(HERE / "devices" / script), *map(str, args)],
