@@ -67,8 +67,8 @@ class Graph:
         influences nothing of another index.  Dashed arrows are from the step before.
 
         Args:
-          theme: colours for light or dark surroundings; "auto" leaves that to the reader's
-            browser, and has the light ones elsewhere.
+          theme: colours for light or dark surroundings; "auto" leaves that to the page around and
+            the reader's browser, and has the light ones in older browsers and elsewhere.
           background: whether the ground is filled.
           max_nodes: above this number deterministic nodes are left out, then nodes of one line
             are drawn as one, then nodes of one function.
@@ -76,7 +76,8 @@ class Graph:
         Returns:
           An SVG document, which needs nothing else; write it to a file for a paper.  What each node
           is shows under the pointer where the picture is part of a page, in JupyterLab (which
-          takes the output of a cell for an image) by `IPython.display.HTML(graph.svg())`.
+          takes the output of a cell for an image) by `IPython.display.HTML(graph.svg())`.  Notebooks
+          that are not trusted show neither: `jupyter trust FILE`.
 
         Raises:
           ValueError: `theme` is none of those.

@@ -67,12 +67,13 @@ def _pairs() -> list[tuple[str, str]]:
 
 
 def _style(name: str) -> str:
+    """Which of two colours: that of the page around where there is one, and else the reader's."""
     rules = "".join(
-        f".{name} [{kind}='{light}']{{{kind}:{dark}}}"
+        f".{name} [{kind}='{light}']{{{kind}:light-dark({light},{dark})}}"
         for light, dark in _pairs()
         for kind in ("fill", "stroke")
     )
-    return f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>\n"
+    return f"<style>svg:root{{color-scheme:light dark}}{rules}</style>\n"
 
 
 def _text(x: float, y: float, text: str, size: int, more: str = "", ink: str = INK[0]) -> str:
