@@ -30,7 +30,7 @@ def advice(
     lowest = min(alternatives, key=lambda a: a.variance + 2 * a.standard_error, default=None)
     if lowest is not None and lowest is not best:
         if lowest.variance + 2 * lowest.standard_error < 0.98:
-            verdict = "worth it, but less so" if lowest.better else "not worth it"
+            verdict = "worth it, but less so" if lowest.better else _no_gain(lowest)
             sentences.append(f"{_effect(lowest)}: {verdict}.")
     if best is not None:
         rest = ", if the work that it saves goes into more samples" if best.variance > 1 else ""
@@ -38,8 +38,8 @@ def advice(
         return " ".join(sentences), asked.code(best.code)
     if alternatives:
         sentences.append(
-            f"None of the {len(alternatives)} alternatives that were measured is clearly better "
-            "at equal work than the present choice."
+            "None of the alternatives that were measured is clearly better at equal work than the "
+            "present choice."
         )
     return " ".join(sentences), ""
 
@@ -78,6 +78,11 @@ def _effect(a: Alternative) -> str:
     else:
         effect = f"raises the variance {a.variance:.3g} times"
     return f"{what} {effect} at {a.work:.3g} times the work"
+
+
+def _no_gain(a: Alternative) -> str:
+    """The verdict on what is not better: whether it is worse, or that is open."""
+    return "not worth it" if a.worse else "not clearly worth it"
 
 
 def short(where: str) -> str:

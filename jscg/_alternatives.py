@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,11 @@ class Alternative:
     def better(self) -> bool:
         """Whether the product is below one, by two standard errors and a tenth: work is rough."""
         return self.work * (self.variance + 2 * self.standard_error) < 0.9
+
+    @property
+    def worse(self) -> bool:
+        """Whether the product is above one, by two standard errors and a tenth."""
+        return self.work * (self.variance - 2 * self.standard_error) > 1.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +215,14 @@ def candidates(
         more = Choice(present.estimators, MORE_SAMPLES * present.num_samples)
         out.append(Candidate("", f"num_samples={more.num_samples}", more))
     return out
+
+
+def distinct(alternatives: Sequence[Alternative]) -> list[Alternative]:
+    """The first of those that do the same to the same draw here."""
+    found: dict[Any, Alternative] = {}
+    for a in alternatives:
+        found.setdefault((a.draw, a.variance, a.work), a)
+    return list(found.values())
 
 
 class Trials:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ._alternatives import distinct
 from ._errors import missing_extra
 
 _ROWS = 12
@@ -34,7 +35,7 @@ def plot(report: Any) -> Any:
         [2 * p.standard_error for p in known],
     )
     signals.set_title("signal-to-noise ratio")
-    rows = [a for a in report.alternatives if math.isfinite(a.product)][:_ROWS]
+    rows = [a for a in distinct(report.alternatives) if math.isfinite(a.product)][:_ROWS]
     names = [f"{a.change.removeprefix('jscg.estimators.')} {a.draw}".strip() for a in rows]
     errors = [2 * a.work * a.standard_error for a in rows]
     _bars(others, names, [a.product for a in rows], errors)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._advice import short
+from ._alternatives import distinct
 
 _WIDTH = 96
 _ROWS = 12
@@ -65,17 +66,15 @@ def _parameters(parameters: Any, full: bool) -> list[str]:
 
 def _alternatives(alternatives: Any, full: bool) -> list[str]:
     rows: list[tuple[str, ...]] = [("instead", "for", "variance", "+-", "work", "product", "")]
-    told = set()
-    for a in alternatives:
-        same = (a.draw, a.variance, a.work)
-        if same in told and not full:  # one that does the same here
-            continue
-        told.add(same)
+    for a in alternatives if full else distinct(alternatives):
         numbers = (a.variance, 2 * a.standard_error, a.work, a.product)
         change = a.change.removeprefix("jscg.estimators.")
         rows.append((change, a.draw, *map(_ratio, numbers), "better" if a.better else ""))
-    note = "ratios to the present choice; a product below 1 means less variance in the same time"
-    return [*_table(rows, "llrrrrl", full), f"({note})"]
+    note = (
+        "(ratios to the present choice; a product below 1 means less variance in the same time, "
+        "and 'better' that it is below 0.9 even with all of +-: work is rough)"
+    )
+    return [*_table(rows, "llrrrrl", full), *textwrap.wrap(note, _WIDTH)]
 
 
 def _refused(refused: Any, full: bool) -> list[str]:

@@ -15,7 +15,7 @@ from jax.scipy.special import gammaln
 from oracle import BOUND, QUICK
 
 import jscg
-from jscg import _alternatives, _estimates, _signal
+from jscg import _advice, _alternatives, _estimates, _signal
 from jscg import estimators as est
 from jscg._api import options_of
 
@@ -514,6 +514,26 @@ def test_what_is_recommended_can_be_pasted_and_is_better():
     assert np.var(found, 0).sum() / report.variance == pytest.approx(best.variance, rel=0.25)
 
 
+@pytest.mark.parametrize(
+    ("variance", "error", "work", "said"),
+    [
+        (0.271, 0.0227, 3.04, ": not clearly worth it."),  # a product of 0.825 +- 0.14
+        (0.271, 0.0227, 3.9, ": not clearly worth it."),
+        (0.271, 0.0227, 6.0, ": not worth it."),
+        (0.271, 0.0227, 2.0, ": worth it."),
+    ],
+)
+def test_verdicts_are_those_of_the_table(small, variance, error, work, said):
+    other = _alternatives.Alternative("", "num_samples=4", "num_samples=4", variance, error, work)
+    asked = _alternatives.Asked(failing, 0, False, None)
+    measured = types.SimpleNamespace(variance=1.0, count=50)
+    words, _ = _advice.advice(asked, (), (), [other], measured)
+    assert said in words
+    shown = str(dataclasses.replace(small, alternatives=(other,), recommendation=words))
+    assert (f"{other.product:.3g}  better" in shown) == (said == ": worth it.")
+    assert "a product below 1" in shown and "below 0.9" in shown
+
+
 def test_by_default_all_that_is_unbiased_is_tried(monkeypatch):
     # Which, and not what comes of it: to compile them all takes its time.
     monkeypatch.setattr(_alternatives.Trials, "_run", lambda trials, *_: trials.base)
@@ -562,7 +582,7 @@ def test_where_nothing_is_better_it_says_so():
         return (th + z) ** 2
 
     report = jscg.variance_report(smooth, progress=False, num_estimates=500)(1.0, KEY)
-    assert "None of the 1 alternatives" in report.recommendation and not report.code
+    assert "None of the alternatives" in report.recommendation and not report.code
     assert "It is not scored" in report.recommendation
     assert [a.change for a in report.alternatives] == ["num_samples=4"]
 
@@ -706,6 +726,8 @@ def test_plot(monkeypatch, small):
     assert widths == [d.share for d in small.draws]
     assert [t.get_text() for t in axes[1].get_yticklabels()] == ["p"]
     assert pyplot.get_fignums()  # so that notebooks show it
+    twice = dataclasses.replace(small, alternatives=small.alternatives[:1] * 2)
+    assert len(twice.plot()[2].patches) == 1  # as in the table
     pyplot.close("all")
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"jscg\[report\]"):
