@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import inspect
 import linecache
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -121,6 +123,23 @@ def place_of(eqn: Any) -> Place | None:
     return next(iter(places_of(eqn)), None)
 
 
+def in_libraries(file: str) -> bool:
+    """Whether a file belongs to jscg or to JAX."""
+    return file.startswith(_LIBRARIES)
+
+
+def told_function(fun: Callable) -> str:
+    """The name of a function, and the file and line at which it begins, if they are known."""
+    while isinstance(fun, functools.partial):
+        fun = fun.func
+    fun = inspect.unwrap(fun)
+    name = getattr(fun, "__qualname__", type(fun).__qualname__)
+    code = getattr(fun, "__code__", None) or getattr(type(fun).__call__, "__code__", None)
+    if code is None:
+        return name
+    return f"{name} ({_cell(code.co_filename) or code.co_filename}:{code.co_firstlineno})"
+
+
 def places_of(eqn: Any) -> list[Place]:
     """Where an equation stands, and the calls that led there, as far as they are plain Python.
 
@@ -133,8 +152,7 @@ def places_of(eqn: Any) -> list[Place]:
     for code, at in zip(*eqn.source_info.traceback.raw_frames(), strict=True):
         if code.co_filename == _TRACE:
             break  # what is further out has called jscg: it made this equation, or nobody
-        users = not code.co_filename.startswith(_LIBRARIES)
-        if users:
+        if not in_libraries(code.co_filename):
             first, last, start, stop = _positions(code)[at // 2]
             end = (last, stop) if last is not None and stop is not None else None
             function = code.co_qualname

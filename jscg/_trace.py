@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,11 +13,13 @@ import numpy as np
 from ._arguments import input_names, is_key, kind_of, owners_of, roles
 from ._comparisons import Comparer
 from ._errors import ArgumentError, ArgumentTypeError, JscgError
+from ._frozen import HostNoise
 from ._intercept import explicit_draws
 from ._plan import Plan, Purpose, make_plan
 from ._program import Program, build
 from ._rewrite import Rewriter
 from ._trail import follow
+from ._warnings import warn
 from .estimators import Estimator
 
 
@@ -76,8 +77,10 @@ def trace(
 
 def trace_flat(flat: Flat, change: Change | None = None) -> tuple[Plan, list[jax.Array], Any]:
     """Traces and plans: the plan, the inputs of its program, and the tree of its output."""
+    noise = HostNoise()
     with explicit_draws():
         closed, shapes = jax.make_jaxpr(flat, return_shape=True)(*flat.values)
+    noise.warn_if_drawn(flat.fun)
     jaxpr = getattr(closed, "jaxpr", closed)
     program = build(closed)
     inputs = program.invars[len(jaxpr.constvars) :]
@@ -215,9 +218,8 @@ def check_cost(cost: Any) -> None:
 def warn_if_nothing_is_drawn(plan: Plan) -> None:
     """Says that `jax.grad` is the tool where there is nothing random."""
     if not plan.nodes:
-        warnings.warn(
+        warn(
             "jscg found no draw in this function, so its expectation is its value: jax.grad is "
-            "the tool. (Draws are found where they are made by functions of jax.random.)",
-            UserWarning,
-            stacklevel=6,
+            "the tool. (Draws are found where they are made by functions of jax.random; those of "
+            "numpy.random and of Python's random are constants to a trace.)"
         )

@@ -1,5 +1,7 @@
 """`grad_expectation` and its siblings as functions: they behave as `jax.grad` does."""
 
+import functools
+import random as host_random
 import warnings
 
 import jax
@@ -159,8 +161,6 @@ def test_wraps():
 
 
 def test_bound_methods_partials_and_callable_objects():
-    import functools
-
     class Model:
         scale = 2.0
 
@@ -606,7 +606,7 @@ def no_draw(a, key):
 
 
 def test_no_draw_at_all_warns_and_is_jax_grad():
-    with pytest.warns(UserWarning, match=r"jax\.grad"):
+    with pytest.warns(UserWarning, match=r"jax\.grad.*constants to a trace"):
         found = jscg.grad_expectation(no_draw)(A, KEY)
     np.testing.assert_allclose(found, jax.grad(no_draw)(A, KEY), rtol=1e-6)
 
@@ -616,6 +616,50 @@ def test_a_program_with_draws_does_not_warn():
         warnings.simplefilter("error")
         jscg.grad_expectation(loss)(A, B, KEY)
         jscg.grad_expectation(lambda a, k: a * random.normal(k))(A, KEY)
+
+
+CALLS = {
+    "at once": lambda fun: jscg.grad_expectation(fun)(A, KEY),
+    "jit": lambda fun: jax.jit(jscg.grad_expectation(fun))(A, KEY),
+    "vmap": lambda fun: jax.vmap(jscg.grad_expectation(fun), (None, 0))(A, KEY[None]),
+    "surrogate": lambda fun: jax.grad(jscg.surrogate(fun))(A, KEY),
+    "samples": lambda fun: jscg.grad_expectation(fun, num_samples=3)(A, KEY),
+    "graph": lambda fun: jscg.graph(fun)(A, KEY),
+}
+
+
+@pytest.mark.parametrize("how", CALLS)
+def test_a_warning_points_at_the_line_of_the_call(how):
+    with pytest.warns(UserWarning, match="found no draw") as caught:
+        CALLS[how](lambda a, key: jnp.sin(a))
+    line = CALLS[how].__code__.co_firstlineno
+    assert {(w.filename, w.lineno) for w in caught} == {(__file__, line)}
+
+
+HOST = {
+    "numpy.random": lambda a, key: a * random.bernoulli(key, 0.5) * np.random.normal(),
+    "Python's random": lambda a, key: a * random.bernoulli(key, 0.5) * host_random.random(),
+}
+
+
+@pytest.mark.parametrize("name", HOST)
+@pytest.mark.parametrize("how", CALLS)
+def test_noise_of_the_host_is_frozen_and_it_says_so(name, how):
+    with pytest.warns(UserWarning) as caught:
+        CALLS[how](functools.partial(HOST[name]))  # a new one, which is traced anew
+    line = HOST[name].__code__.co_firstlineno
+    for warning in caught:
+        said = str(warning.message)
+        assert said.startswith(f"jscg: {name} drew") and "frozen" in said
+        assert f"{__file__}:{line})" in said and warning.filename == __file__
+
+
+def test_generators_of_the_host_are_left_as_they_are():
+    before = host_random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2]
+    jscg.grad_expectation(lambda a, k: a * random.normal(k))(A, KEY)
+    jscg.check_unbiased(loss, num_estimates=8)(A, B, KEY)
+    after = host_random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2]
+    assert before == after
 
 
 # Derivatives of the result by something else than argnums.
