@@ -166,6 +166,13 @@ class Flat:
                 "argnums), or be bound by functools.partial."
             )
             raise
+        except jax.errors.TracerArrayConversionError as error:
+            error.add_note(
+                "jscg: numpy cannot see a traced value.  Compute with jax.numpy in the place of "
+                "numpy, and draw with jax.random, from the key: what numpy.random draws has no "
+                "gradient."
+            )
+            raise
         except TypeError as error:
             if not self.keys and not self.options.key_argnums:
                 error.add_note(

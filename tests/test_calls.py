@@ -286,3 +286,17 @@ def test_a_missing_key_is_missed():
     with pytest.raises(TypeError) as caught:
         jscg.grad_expectation(tree_cost)({"layers": [0.5, 0.3]})
     assert "no argument is a random key" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda p, key: p * np.asarray(random.bernoulli(key, p)),
+        lambda p, key: p * np.random.default_rng(0).binomial(1, p),
+    ],
+)
+def test_numpy_is_told_from_jax_numpy(fun):
+    with pytest.raises(jax.errors.TracerArrayConversionError) as caught:
+        jscg.grad_expectation(fun)(0.5, KEY)
+    (said,) = (note for note in caught.value.__notes__ if note.startswith("jscg"))
+    assert "numpy cannot see a traced value" in said and "jax.random" in said
