@@ -13,6 +13,7 @@ from . import estimators as every
 from ._api import grad_expectation
 from ._errors import ArgumentTypeError, JscgError
 from ._estimates import Arguments, Chunks, Gradient, Tally, once, ratio
+from ._last import passing_over
 from ._nodes import PATHWISE, SCORED
 from ._plan import Plan
 from ._progress import Progress
@@ -261,7 +262,8 @@ class Trials:
             return refusal
         gradient = self.asked.gradient(candidate.choice)
         try:
-            one = once(self.arguments, gradient)
+            with passing_over():  # it becomes a row of the report
+                one = once(self.arguments, gradient)
         except JscgError as error:
             return dataclasses.replace(refusal, reason=_first_line(error))
         if one.text == self.present.text:

@@ -14,7 +14,7 @@ from ._arguments import check_arrays, is_array, owners_of, roles
 from ._captured import Captured, Fingerprint
 from ._errors import ArgumentTypeError
 from ._trace import Options
-from ._traceback import shorten_traceback
+from ._traceback import hand_over
 
 _compiled: weakref.WeakKeyDictionary[Any, _Kept] = weakref.WeakKeyDictionary()
 
@@ -83,7 +83,7 @@ def compiled(
                 way = known[types] = _Way(programs, tree, traced)
             return way(leaves)
         except Exception as error:
-            shorten_traceback(error)
+            hand_over(error)
             raise
 
     return call

@@ -36,7 +36,7 @@ class JscgError(Exception):
 
     Its message names the draw or the argument, the line in your code, and what to do instead.  An
     argument that makes no sense is a `ValueError` or a `TypeError`, too, and what would be biased
-    a `NotImplementedError`.  `jscg.explain(error)` shows how the program comes to that line.
+    a `NotImplementedError`.  `jscg.explain()` shows how the program comes to the line of the last.
 
     Attributes:
       subject: the equations that it is about, as long as their program is not known.

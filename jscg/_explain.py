@@ -10,8 +10,9 @@ from typing import Any, overload
 from ._api import Estimators, options_of
 from ._arguments import input_names
 from ._describe import describe
-from ._errors import ArgumentTypeError, JscgError
+from ._errors import ArgumentError, ArgumentTypeError, JscgError
 from ._infos import CostInfo
+from ._last import last_error
 from ._nodes import FREE
 from ._paths import Flow, Spot, Step, row_of
 from ._plan import Plan
@@ -95,7 +96,7 @@ def _fill(text: str, first: str = "", rest: str = "") -> str:
 
 
 @overload
-def explain(error_or_fun: JscgError) -> Explanation: ...
+def explain(error_or_fun: JscgError | None = None) -> Explanation: ...
 
 
 @overload
@@ -111,7 +112,7 @@ def explain(
 
 
 def explain(
-    error_or_fun: JscgError | Callable,
+    error_or_fun: JscgError | Callable | None = None,
     argnums: int | Sequence[int] = 0,
     has_aux: bool = False,
     *,
@@ -129,8 +130,8 @@ def explain(
     Paths are the shortest there are.
 
     Args:
-      error_or_fun: an error that jscg has raised (`sys.last_value` is the last one in a notebook),
-        with no other argument; or a function, see `surrogate`.
+      error_or_fun: an error that jscg has raised, by default the last one, with no other argument;
+        or a function, see `surrogate`.
       argnums: see `surrogate`.
       has_aux: see `surrogate`.
       num_samples: see `surrogate`.
@@ -144,6 +145,7 @@ def explain(
 
     Raises:
       TypeError: it is neither.
+      JscgError: the last error is asked for, and there was none.
 
     Example:
       >>> import jax, jax.numpy as jnp, jscg
@@ -157,6 +159,13 @@ def explain(
       from the argument 'p' to the draw 'x' | q = p**2 | x = jax.random.bernoulli(key, q)
       from the draw 'x' to cost 0 | x = jax.random.bernoulli(key, q) | return jnp.exp(2.0 * x)
     """
+    if error_or_fun is None:
+        error_or_fun = last_error()
+        if error_or_fun is None:
+            raise ArgumentError(
+                "jscg: there is no error to explain, because no call of jscg has raised one yet. "
+                "Call jscg.explain(fun)(*args) for how the draws of a function are estimated."
+            )
     if isinstance(error_or_fun, JscgError):
         return _of_error(error_or_fun)
     if isinstance(error_or_fun, BaseException) or not callable(error_or_fun):

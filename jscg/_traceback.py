@@ -1,4 +1,4 @@
-"""Tracebacks that lead from the caller's line to the lines of the caller's function."""
+"""What an error goes through on its way out: it is remembered, and its traceback shortened."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 import jax
 
 from ._errors import JscgError
+from ._last import remember
 
 _HERE = os.path.dirname(__file__) + os.sep
 _OF_JAX = "--------------------\nFor simplicity"
@@ -27,14 +28,20 @@ def short_traceback(fun: Callable) -> Callable:
         try:
             return fun(*args, **kwargs)
         except Exception as error:
-            shorten_traceback(error)
+            hand_over(error)
             raise
 
     return call
 
 
-def shorten_traceback(error: Exception) -> None:
-    """Leaves the frames of jscg out of the traceback of what is to be raised again."""
+def hand_over(error: Exception) -> None:
+    """Makes an error ready to be raised again, out of jscg.
+
+    `explain` knows it from then on, and its traceback leads from the caller's line to the lines of
+    the caller's function.
+    """
+    if isinstance(error, JscgError):
+        remember(error)
     if getattr(jax.config, "jax_traceback_filtering", None) == "off":
         return
     if isinstance(error, JscgError) and hasattr(error, "__notes__"):

@@ -35,5 +35,5 @@ def follow(error: JscgError, program: Program, active_inputs: Sequence[bool], na
         flow = Flow(program, active_inputs, names, [about.draw, about.fault])
         draw, fault = flow.wanted
         error.trail = Trail(flow, draw, fault, about.through, about.keys)
-        error.add_note("jscg.explain(error) shows the way there, line by line.")
+        error.add_note("jscg.explain() shows the way there, line by line.")
         error.subject = None  # parameters of equations may hold tracers

@@ -239,7 +239,7 @@ def test_tracebacks_have_no_frame_of_ours():
                 make(fun)(0.3, KEY)
             mine = test_tracebacks_have_no_frame_of_ours.__name__
             assert frames_of(caught.value) == [mine, *inner]
-    assert caught.value.__notes__ == ["jscg.explain(error) shows the way there, line by line."]
+    assert caught.value.__notes__ == ["jscg.explain() shows the way there, line by line."]
 
 
 def test_all_frames_are_there_if_wanted():

@@ -1,7 +1,9 @@
 """`jscg.explain`: the lines from a draw to where it is refused, and on to the cost."""
 
+import contextlib
 import gc
 import inspect
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from jax.nn import sigmoid
 from programs import CONTEXTS, LAYOUTS
 
 import jscg
+from jscg import _last
 from jscg import estimators as est
 from jscg._activity import propagate
 from jscg._intercept import explicit_draws
@@ -494,3 +497,56 @@ def test_leaves_of_arguments_are_named():
 def test_of_something_else_nothing_is_explained(other):
     with pytest.raises(TypeError, match="an error that jscg has raised, or a function"):
         jscg.explain(other)
+
+
+def refused_of(fun, *args):
+    with pytest.raises(jscg.JscgError) as error:
+        jscg.grad_expectation(fun)(*args)
+    return error.value
+
+
+def test_without_an_argument_it_is_of_the_last_error(monkeypatch):
+    monkeypatch.setattr(_last, "_last", None)
+    with pytest.raises(jscg.JscgError, match="no error to explain"):
+        jscg.explain()
+    error = refused_of(jump, TH, KEY)
+    expected = jscg.explain(error)
+    assert error.__notes__ == ["jscg.explain() shows the way there, line by line."]
+    del error
+    with pytest.raises(NameError):
+        jscg.grad_expectation(lambda th, key: undefined)(TH, KEY)  # noqa: F821
+    assert jscg.explain() == expected and expected.findings[0].paths
+    later = refused_of(unscored, TH, KEY)
+    assert jscg.explain() == jscg.explain(later) != expected
+
+
+def test_what_a_report_catches_is_not_the_last_error(monkeypatch):
+    monkeypatch.setattr(_last, "_last", None)
+
+    def cost(p, key):
+        x = random.bernoulli(key, p)
+        return lax.cond(x, lambda: 1.0, lambda: 2.0 * p)
+
+    tried = [est.REBAR()]
+    plain = est.ScoreFunction(baseline=None)
+    report = jscg.variance_report(
+        cost, estimators=plain, alternatives=tried, num_estimates=4, progress=False
+    )(0.3, KEY)
+    (one,) = report.refused
+    assert "enters a cond" in one.reason and _last.last_error() is None
+
+
+class Held:
+    """Something whose life is watched."""
+
+
+def test_of_the_last_error_no_frame_is_kept():
+    def call():
+        held = Held()
+        with contextlib.suppress(jscg.JscgError):
+            jscg.grad_expectation(jump)(TH, KEY)
+        return weakref.ref(held)
+
+    alive = call()
+    gc.collect()
+    assert alive() is None and jscg.explain().findings[0].paths
