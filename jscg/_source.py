@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import linecache
+import math
 import os
 import re
 import sys
@@ -55,7 +56,11 @@ class Place:
     @property
     def statement(self) -> ast.stmt | None:
         """The innermost statement that it is in."""
-        return _statement(self.file, self.line, _length(self.file))
+        found = _statements_at(self.file, self.line, _length(self.file))
+        if self.end is not None:  # otherwise the column is not known
+            at = (self.line, self.column)
+            found = [s for s in found if (s.lineno, s.col_offset) <= at < _end(s)]
+        return found[-1] if found else None
 
     @property
     def row(self) -> tuple[str, str]:
@@ -197,6 +202,10 @@ def telling(many: list[list[Place]]) -> list[Place | None]:
     return [places[0] if places else None for places in many]
 
 
+def _end(node: ast.stmt) -> tuple[float, float]:
+    return node.end_lineno or math.inf, node.end_col_offset or math.inf
+
+
 @functools.lru_cache(maxsize=1024)
 def _positions(code: Any) -> list[tuple[Any, ...]]:
     return list(code.co_positions())
@@ -208,12 +217,13 @@ def _length(file: str) -> int:
 
 
 @functools.lru_cache(maxsize=4096)
-def _statement(file: str, line: int, length: int) -> ast.stmt | None:
-    best = None
-    for node in _statements(file, length):
-        if node.lineno <= line <= (node.end_lineno or node.lineno):
-            best = node  # those within come later
-    return best
+def _statements_at(file: str, line: int, length: int) -> list[ast.stmt]:
+    """Those that have a part of a line, from the outermost to those within."""
+    return [
+        node
+        for node in _statements(file, length)
+        if node.lineno <= line <= (node.end_lineno or node.lineno)
+    ]
 
 
 @functools.lru_cache(maxsize=64)

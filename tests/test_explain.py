@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import inspect
+import linecache
 import weakref
 
 import jax
@@ -371,6 +372,24 @@ def test_an_argument_comes_by_what_is_differentiable():
 
     path = jscg.explain(fun)(TH, KEY).findings[0].paths[0]
     assert path.steps[0].text == "far = jnp.sin(jnp.cos(jnp.tanh(th[0])))"
+
+
+def test_two_statements_on_a_line_are_told_apart():
+    source = """
+def fun(th, key):
+    a = random.bernoulli(key, th[0]); b = random.normal(random.fold_in(key, 1))
+    return a * b
+"""
+    name = "two_on_a_line.py"
+    linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
+    scope = {"random": random}
+    exec(compile(source, name, "exec"), scope)
+    first, second = jscg.explain(scope["fun"])(TH, KEY).findings
+    assert first.text.startswith("the draw 'a' (bern") and second.text.startswith("the draw 'b'")
+    assert [path.steps[0].text for path in (*first.paths, *second.paths)] == [
+        *["a = random.bernoulli(key, th[0])"] * 2,
+        "b = random.normal(random.fold_in(key, 1))",
+    ]
 
 
 def test_one_result_of_a_loop_is_no_other():
