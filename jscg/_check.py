@@ -21,6 +21,8 @@ from ._traceback import short_traceback
 _MOST_OUTCOMES = 2**14
 _AT_ONCE = 256
 _ROUNDING = 1e-5
+# In the first errors of one sign add up, and the second has no such preference.
+_DIRECTIONS = (", sum of elements", ", sum with random signs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +30,9 @@ class Certificate:
     """What `check_unbiased` found; pytrees with a leaf for each of the arguments' leaves.
 
     Attributes:
-      estimate: the mean gradient, or its components along two directions for each leaf: the sum
-        of its elements, and their sum with random signs.
+      estimate: the mean gradient, or, against differences, its components along two directions for
+        each leaf: the sum of its elements, and their sum with random signs.  For a leaf of one
+        element it is that alone.
       reference: what it should be.
       z: the difference in standard errors, elementwise.
       method: how the reference was found: "enumeration" of all outcomes, or "differences" of
@@ -62,11 +65,18 @@ class Certificate:
         paths = jax.tree_util.tree_leaves_with_path(self.z)
         estimates, references = map(jax.tree.leaves, (self.estimate, self.reference))
         for (path, z), estimate, reference in zip(paths, estimates, references, strict=True):
-            at = np.unravel_index(np.argmax(np.abs(z)), np.shape(z))
-            lines.append(
-                f"  {jax.tree_util.keystr(path) or 'gradient'}: {estimate[at]:.6g}, should be "
-                f"{reference[at]:.6g} (z = {z[at]:.2f})"
-            )
+            name = jax.tree_util.keystr(path) or "gradient"
+            if self.method == "differences":
+                named = _DIRECTIONS if len(z) > 1 else [""]
+                shown = [((i,), along) for i, along in enumerate(named)]
+            else:
+                at = np.unravel_index(np.argmax(np.abs(z)), np.shape(z))
+                shown = [(at, f"[{', '.join(map(str, at))}], its worst element" if at else "")]
+            lines += [
+                f"  {name}{which}: {estimate[at]:.6g}, should be {reference[at]:.6g} "
+                f"(z = {z[at]:.2f})"
+                for at, which in shown
+            ]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -197,8 +207,7 @@ def _exact_gradient(fun: Callable, options: Any, at: Callable, known: list[jax.A
 def _along_directions(cost: Callable, estimate: Callable, known: list, step: float) -> Callable:
     """Makes a function of keys: estimates along two directions for each leaf, and differences."""
     rng = np.random.default_rng(0)
-    # One in which errors of one sign add up, and one that has no such preference.
-    directions = [np.stack([np.ones(x.shape), rng.choice([-1, 1], x.shape)]) for x in known]
+    directions = [_directions(rng, x.shape) for x in known]
     sizes = [max(1.0, float(jnp.sqrt(jnp.mean(x**2)))) for x in known]
 
     def slopes(i: int, keys: list[jax.Array]) -> jax.Array:
@@ -223,6 +232,16 @@ def _along_directions(cost: Callable, estimate: Callable, known: list, step: flo
         return along, [slopes(i, keys) for i in range(len(known))]
 
     return pair
+
+
+def _directions(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """The directions along which a leaf is checked, on a first axis."""
+    ones, signs = np.ones(shape), rng.choice([-1.0, 1.0], shape)
+    if ones.size <= 1:
+        return ones[None]
+    if abs(signs.sum()) == signs.size:  # all alike: it would be the sum once more
+        signs.flat[0] *= -1
+    return np.stack([ones, signs])
 
 
 def _compare(pair: Callable, keys: list[jax.Array], rounds: int, batch: int):

@@ -99,6 +99,37 @@ def test_a_key_used_twice_is_not_enumerated_as_if_draws_were_independent():
     assert certificate and certificate.method == "differences"
 
 
+def test_every_direction_is_shown_and_none_is_the_other():
+    """A constant added to all logits changes nothing: their sum alone says nothing."""
+
+    def cost(logits, key):
+        k1, k2 = random.split(key)
+        x = random.categorical(k1, logits)
+        return jscg.stop_influence(jnp.array([1.0, 5.0, 2.0])[x]) + 0.1 * random.normal(k2)
+
+    certificate = jscg.check_unbiased(cost)(jnp.zeros(3), KEY)
+    assert certificate.method == "differences" and not certificate
+    assert abs(certificate.z[0]) < 4.5 < abs(certificate.z[1])
+    _, total, signs = str(certificate).splitlines()
+    assert total.startswith("  gradient, sum of elements: 0, should be ")
+    assert signs.startswith("  gradient, sum with random signs: 0, should be ")
+
+
+def test_one_number_is_checked_and_shown_once():
+    cost = lambda p, key: (p + random.normal(key)) ** 2  # noqa: E731
+    certificate = jscg.check_unbiased(cost, num_estimates=8)(0.5, KEY)
+    assert certificate.z.shape == (1,) and len(str(certificate).splitlines()) == 2
+
+
+def test_of_an_enumeration_the_worst_element_is_shown():
+    def cost(p, key):
+        return jnp.sum(jnp.arange(3.0) * random.bernoulli(key, p))
+
+    certificate = jscg.check_unbiased(cost, num_estimates=8)(jnp.full(3, 0.5), KEY)
+    certificate = dataclasses.replace(certificate, z=np.array([0.1, -2.0, 0.3]))
+    assert "gradient[1], its worst element: 1, should be 1 (z = -2.00)" in str(certificate)
+
+
 def test_worst_of_nan_is_no_pass():
     certificate = jscg.check_unbiased(lambda p, k: 1.0 * random.bernoulli(k, p))(0.5, KEY)
     assert certificate
