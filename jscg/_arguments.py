@@ -72,13 +72,34 @@ def check_arrays(fun: Callable, argnums: Sequence[int], args: tuple) -> None:
 def check_floats(fun: Callable, argnums: Sequence[int], args: tuple) -> None:
     """Raises if something that the gradient is for has none."""
     for name, leaf in leaves_for(fun, argnums, args):
-        if is_key(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            dtype = "is a random key" if is_key(leaf) else f"has dtype {jnp.result_type(leaf)}"
+        said = f"jscg: a gradient requires real-valued inputs, but argument {name!r}"
+        dtype = None if is_key(leaf) else jnp.result_type(leaf)
+        if dtype is None or (dtype == jnp.uint32 and jnp.shape(leaf) == (2,)):
+            what = "is a random key" if dtype is None else f"has dtype {dtype}, as a legacy key has"
+            raise ArgumentTypeError(f"{said} {what}. {_instead_of_a_key(leaf, args)}")
+        if not jnp.issubdtype(dtype, jnp.floating):
             raise ArgumentTypeError(
-                f"jscg: a gradient requires real-valued inputs, but argument {name!r} {dtype}. Use "
-                "a float (1.0 in the place of 1, or x.astype(float)), or make it an argument of "
-                "its own that is not in argnums."
+                f"{said} has dtype {dtype}. Use a float (1.0 in the place of 1, or "
+                "x.astype(float)), or make it an argument of its own that is not in argnums."
             )
+
+
+def _instead_of_a_key(leaf: Any, args: tuple) -> str:
+    """What to do where the gradient is for a key: an argument, or a leaf of one."""
+    floats = [
+        i
+        for i, arg in enumerate(args)
+        if any(
+            isinstance(x, float) or is_array(x) and kind_of(x) == "float"
+            for x in jax.tree.leaves(arg)
+        )
+    ]
+    if floats and any(leaf is arg for arg in args):
+        return (
+            "Put the parameters first, fun(params, key), or say which argument they are: "
+            f"argnums={floats[0]}."
+        )
+    return "Make it an argument of its own that is not in argnums."
 
 
 def input_names(fun: Callable, options: Any, args: tuple, kwargs: dict) -> list[str | None]:

@@ -236,6 +236,26 @@ def test_a_key_cannot_be_differentiated():
         jscg.grad_expectation(loss, 2)(A, B, KEY)
 
 
+@pytest.mark.parametrize(
+    ("key", "what"), [(KEY, "is a random key"), (random.PRNGKey(0), "as a legacy key has")]
+)
+def test_of_functions_with_the_key_first_it_is_said_what_to_do(key, what):
+    fun = lambda key, params: params["a"] * random.bernoulli(key, 0.5)  # noqa: E731
+    with pytest.raises(TypeError) as caught:
+        jscg.grad_expectation(fun)(key, {"a": A})
+    said = str(caught.value)
+    assert "argument 'key' " + ("is" if key is KEY else "has dtype uint32") in said and what in said
+    assert said.endswith(
+        "Put the parameters first, fun(params, key), or say which argument they are: argnums=1."
+    )
+    assert jscg.grad_expectation(fun, argnums=1)(key, {"a": A})["a"] in (0, 1)
+
+
+def test_a_key_among_the_parameters_is_to_be_taken_out():
+    with pytest.raises(TypeError, match="params.*key.* is a random key. Make it an argument"):
+        jscg.grad_expectation(lambda params: params["a"])({"a": A, "key": KEY})
+
+
 def test_not_a_function():
     with pytest.raises(TypeError, match="callable|function"):
         jscg.grad_expectation(3)(A)
