@@ -13,10 +13,10 @@ from jax import lax
 
 from ._api import Estimators, grad_expectation, options_of
 from ._arguments import is_key
+from ._awaiting import Awaiting
 from ._enumerator import exact_expectation
 from ._errors import ArgumentError, BiasError
 from ._trace import split_key, trace
-from ._traceback import short_traceback
 
 _MOST_OUTCOMES = 2**14
 _AT_ONCE = 256
@@ -137,7 +137,6 @@ def check_unbiased(
         key_argnums=key_argnums,
     )
 
-    @short_traceback
     def check(*args) -> Certificate:
         places = [i for i in range(len(args)) if i in options.key_argnums or is_key(args[i])]
         if not places:
@@ -181,7 +180,7 @@ def check_unbiased(
         estimates, references, z = trees
         return Certificate(estimates, references, z, method, rounds * batch)
 
-    return check
+    return Awaiting(check, "check_unbiased", fun)
 
 
 def _chosen(args: tuple, argnums: int | Sequence[int]) -> tuple:

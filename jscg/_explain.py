@@ -9,6 +9,7 @@ from typing import Any, overload
 
 from ._api import Estimators, options_of
 from ._arguments import input_names
+from ._awaiting import Awaiting
 from ._describe import describe
 from ._errors import ArgumentError, ArgumentTypeError, JscgError
 from ._infos import CostInfo
@@ -17,7 +18,6 @@ from ._nodes import FREE
 from ._paths import Flow, Spot, Step, row_of
 from ._plan import Plan
 from ._trace import trace
-from ._traceback import short_traceback
 from ._trail import Trail
 
 _WIDTH = 100
@@ -177,7 +177,6 @@ def explain(
     options = options_of(argnums, has_aux, num_samples, estimators, key_argnums)
     options = dataclasses.replace(options, purpose="first order")
 
-    @short_traceback
     def explain_fun(*args, **kwargs) -> Explanation:
         try:
             plan = trace(fun, options, args, kwargs)[0].plan
@@ -185,7 +184,7 @@ def explain(
             return _of_error(error)
         return _of_plan(plan, input_names(fun, options, args, kwargs))
 
-    return explain_fun
+    return Awaiting(explain_fun, "explain", fun)
 
 
 def _of_error(error: JscgError) -> Explanation:

@@ -8,11 +8,11 @@ from typing import Literal
 
 from ._api import Estimators, options_of
 from ._arguments import input_names
+from ._awaiting import Awaiting
 from ._describe import describe
 from ._errors import ArgumentError
 from ._infos import CostInfo, DrawInfo, InfluenceInfo
 from ._trace import trace
-from ._traceback import short_traceback
 from .picture import Diagram, draw
 
 
@@ -140,9 +140,8 @@ def graph(
     if not any_order:
         options = dataclasses.replace(options, purpose="first order")
 
-    @short_traceback
     def graph_fun(*args, **kwargs) -> Graph:
         plan = trace(fun, options, args, kwargs)[0].plan
         return Graph(*describe(plan, input_names(fun, options, args, kwargs)))
 
-    return graph_fun
+    return Awaiting(graph_fun, "graph", fun)

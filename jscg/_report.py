@@ -14,6 +14,7 @@ from ._advice import advice
 from ._alternatives import Alternative, Asked, Choice, Refusal, Trials, candidates
 from ._api import Estimators, options_of
 from ._arguments import leaves_for
+from ._awaiting import Awaiting
 from ._errors import ArgumentError, ArgumentTypeError
 from ._estimates import Arguments, Chunks, Gradient, Tally, centre_of, once
 from ._progress import Progress
@@ -22,7 +23,6 @@ from ._report_text import text_of
 from ._shares import DrawShare, Redrawn, share_of
 from ._signal import ParameterSignal, signals
 from ._trace import trace
-from ._traceback import short_traceback
 from .estimators import Estimator
 
 
@@ -146,7 +146,6 @@ def variance_report(
     present = Choice(estimators, options.num_samples)
     asked = Asked(fun, argnums, has_aux, key_argnums)
 
-    @short_traceback
     def report(*args: Any) -> VarianceReport:
         arguments = Arguments(args, options)
         trace(fun, options, args, {})  # raises what `grad_expectation` raises
@@ -195,7 +194,7 @@ def variance_report(
             options.num_samples,
         )
 
-    return report
+    return Awaiting(report, "variance_report", fun)
 
 
 def _shared_out(

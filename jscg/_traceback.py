@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import types
-from collections.abc import Callable
 
 import jax
 
@@ -14,24 +12,6 @@ from ._last import remember
 
 _HERE = os.path.dirname(__file__) + os.sep
 _OF_JAX = "--------------------\nFor simplicity"
-
-
-def short_traceback(fun: Callable) -> Callable:
-    """Leaves the frames of jscg out of the tracebacks of what a function raises.
-
-    All frames stay with `jax.config.update("jax_traceback_filtering", "off")`.
-    """
-
-    @functools.wraps(fun)
-    def call(*args, **kwargs):
-        __tracebackhide__ = True  # for IPython and pytest
-        try:
-            return fun(*args, **kwargs)
-        except Exception as error:
-            hand_over(error)
-            raise
-
-    return call
 
 
 def hand_over(error: Exception) -> None:

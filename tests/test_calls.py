@@ -300,3 +300,13 @@ def test_numpy_is_told_from_jax_numpy(fun):
         jscg.grad_expectation(fun)(0.5, KEY)
     (said,) = (note for note in caught.value.__notes__ if note.startswith("jscg"))
     assert "numpy cannot see a traced value" in said and "jax.random" in said
+
+
+@pytest.mark.parametrize("what", ["graph", "explain", "variance_report", "check_unbiased"])
+def test_what_awaits_arguments_says_so(what):
+    found = getattr(jscg, what)(tree_cost)
+    made = f"jscg.{what}(tree_cost)"
+    assert (
+        repr(found) == f"<{made}: call it with the arguments of the function, {made}(theta, key)>"
+    )
+    assert f"{what}(fun)(p, k)" in repr(getattr(jscg, what)(lambda p, k: p))
