@@ -90,7 +90,7 @@ def _reachable(fun: Callable) -> Iterator[types.FunctionType]:
     while isinstance(fun, functools.partial):
         fun = fun.func
     root = inspect.unwrap(getattr(fun, "__func__", fun))
-    todo = [root] if isinstance(root, types.FunctionType) else []
+    todo: list[Any] = [root] if isinstance(root, types.FunctionType) else []
     seen = {*map(id, todo)}
     while todo:
         f = todo.pop()

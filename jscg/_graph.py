@@ -76,8 +76,8 @@ class Graph:
         Returns:
           An SVG document, which needs nothing else; write it to a file for a paper.  What each node
           is shows under the pointer where the picture is part of a page, in JupyterLab (which
-          takes the output of a cell for an image) by `IPython.display.HTML(graph.svg())`.  Notebooks
-          that are not trusted show neither: `jupyter trust FILE`.
+          takes the output of a cell for an image) by `IPython.display.HTML(graph.svg())`.
+          Notebooks that are not trusted show neither: `jupyter trust FILE`.
 
         Raises:
           ValueError: `theme` is none of those.
