@@ -12,7 +12,7 @@ import inspect
 import operator
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 _NOTHING = object()
@@ -28,14 +28,13 @@ class Captured:
 
     def __init__(self, fun: Callable):
         self._functions = list(_reachable(fun))
-        space = self._functions[0].__globals__ if self._functions else {"__builtins__": None}
+        self._space = space = self._functions[0].__globals__ if self._functions else {}
         names = {n for f in self._functions for n in _globals_of(f.__code__)}
         found = [n for n in names & space.keys() if not isinstance(space[n], types.ModuleType)]
-        self._space = space
-        self._get = operator.itemgetter("__builtins__", "__builtins__", *sorted(found))  # a tuple
+        self._get = _getter(found)
         self._cells = [cell for f in self._functions for cell in f.__closure__ or ()]
         self.values = [*self._get(space), *map(_CODE, self._functions), *self._contents()]
-        self._fast = self.values[: len(found) + 2], self.values[len(found) + 2 :]
+        self._fast = self.values[: len(found)], self.values[len(found) :]
 
     def _contents(self) -> list[Any]:
         return [*map(_content, self._cells)] if self._cells else []
@@ -57,6 +56,13 @@ class Captured:
     def fingerprint(self) -> Fingerprint:
         """To be kept with the function itself."""
         return Fingerprint(self.values)
+
+
+def _getter(names: list[str]) -> Callable[[dict[str, Any]], Sequence[Any]]:
+    """Gets some values of a dictionary, fast."""
+    if len(names) > 1:
+        return operator.itemgetter(*names)
+    return lambda space: [space[name] for name in names]
 
 
 class Fingerprint:

@@ -133,6 +133,17 @@ def test_what_encloses_a_function_and_its_own_code_may_change():
     assert call(0.3, KEY) == pytest.approx(6 * first)
 
 
+@pytest.mark.parametrize("names", ["", "SCALE", "SCALE + factor()"])
+def test_functions_of_any_number_of_global_variables(names):
+    space = {"SCALE": SCALE, "factor": factor, "random": random}
+    exec(f"def cost(p, key):\n  return random.bernoulli(key, p) * ({names or 1.0})", space)
+    call = jscg.grad_expectation(space["cost"])
+    first = float(call(0.3, KEY))
+    space["SCALE"] = 3.0
+    ratio = {"": 1.0, "SCALE": 3.0, "SCALE + factor()": 2.0}[names]
+    assert call(0.3, KEY) == pytest.approx(ratio * first)
+
+
 def test_an_attribute_is_no_global_variable(monkeypatch):
     class State:
         SCALE = 2.0
