@@ -23,7 +23,7 @@ done
 # Most of the time goes into compiling programs that run for a moment.
 if [ -z "${XLA_FLAGS:-}" ]; then
   export XLA_FLAGS="--xla_llvm_disable_expensive_passes=true --xla_backend_optimization_level=0"
-  # JAX 0.10 has an older way to compile, which takes half as long; newer ones do not know the flag.
+  # JAX 0.10 has an older way to compile, which is faster; newer ones do not know the flag.
   older="$XLA_FLAGS --xla_cpu_use_fusion_emitters=false"
   if (XLA_FLAGS=$older "$venv/bin/python" -c "import jax; jax.devices()") >/dev/null 2>&1; then
     export XLA_FLAGS=$older

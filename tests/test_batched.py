@@ -261,3 +261,28 @@ def test_no_network_stands_in_a_backward_loop():
 
     g = jscg.grad_expectation(policy_of_a_network, estimators=SCORE)
     assert [n for n in loops(jax.make_jaxpr(g)(TH, KEYS[0]).jaxpr) if n] == [1]
+
+
+def test_a_loop_keeps_where_it_was_and_what_was_drawn():
+    """Four bytes and one for each step; log-probs are made of these again."""
+
+    def walk(p, key):
+        def step(x, k):
+            up = random.bernoulli(k, jnp.exp(-x / p))
+            return x + jnp.where(up, 1.0, -1.0), None
+
+        return lax.scan(step, 0.0, random.split(key, 50))[0] ** 2
+
+    def kept(jaxpr):
+        found = []
+        for eqn in jaxpr.eqns:
+            if eqn.primitive.name == "scan":
+                stacked = [v for v in eqn.outvars if v.aval.shape[:1] == (50,)]
+                found.append(sum(v.aval.size * v.aval.dtype.itemsize for v in stacked))
+            else:
+                for sub in jaxprs_in_params(eqn.params):
+                    found += kept(sub)
+        return found
+
+    g = jscg.grad_expectation(walk, estimators=SCORE)
+    assert kept(jax.make_jaxpr(g)(2.0, KEYS[0]).jaxpr) == [50 * (4 + 1)]
