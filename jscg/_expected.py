@@ -16,10 +16,11 @@ from ._compat import bind
 from ._costs import CostNode
 from ._enumerable import Enumeration
 from ._frame import Expectation, Frame
+from ._indices import SYMBOLIC, fold
 from ._primitives import MARKS, replay
 from ._program import Literal
 from ._sharding import like
-from ._uniform import KEPT, Uniform, fold
+from ._uniform import KEPT, Uniform
 from ._weights import LogProb
 
 SUMS_AND_PRODUCTS = {"add", "add_any", "sub", "neg", "mul", "square", "reduce_sum", "dot_general"}
@@ -36,16 +37,23 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
     def at(drawn: dict[Any, Any]) -> Any:
         env = dict(drawn)
 
+        def replaced(atom):
+            return not isinstance(atom, Literal) and atom in env
+
         def read(atom):
-            return env[atom] if not isinstance(atom, Literal) and atom in env else frame.read(atom)
+            return env[atom] if replaced(atom) else frame.read(atom)
+
+        def told(atom):
+            known = None if replaced(atom) else frame.known[atom]
+            return read(atom) if known is None else known
 
         def filled(atom):
             value = read(atom)
-            return value.fill(atom.aval) if isinstance(value, Uniform) else value
+            return value.fill(atom.aval) if isinstance(value, SYMBOLIC) else value
 
         for index in path:
             eqn = frame.program.eqns[index]
-            folded = fold(eqn, [read(v) for v in eqn.invars])
+            folded = fold(eqn, [told(v) for v in eqn.invars])
             if folded is not None:
                 env[eqn.outvars[0]] = folded
                 continue

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
+from ._indices import Known
 from ._nodes import StochasticNode
 from ._pairs import Score
 from ._program import Literal, Program
@@ -101,6 +103,11 @@ class Frame:
     found: dict[StochasticNode, Any] = dataclasses.field(default_factory=dict)
     relaxed: dict[StochasticNode, jax.Array] = dataclasses.field(default_factory=dict)
     soft: dict[Any, jax.Array] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def known(self) -> Known:
+        """The integers of the program that are known."""
+        return Known(self.program)
 
     def weight(
         self, scores: Sequence[Score], shape: tuple[int, ...], others: int | None

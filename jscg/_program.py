@@ -48,6 +48,7 @@ class Program:
       path: the programs around this one, the root first, and this one at the end.
       at: index in the parent's `eqns` of the equation that holds this program.
       loop: the loop whose body this program is, if any.
+      closed_over: inputs that are constants of the traced function, with their values.
     """
 
     invars: list[Any]
@@ -59,6 +60,7 @@ class Program:
     path: tuple[Program, ...]
     at: int
     loop: Loop | None = None
+    closed_over: dict[Any, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def loops(self) -> tuple[Loop, ...]:
@@ -146,8 +148,10 @@ class Uses:
 
 def build(closed_jaxpr: Any) -> Program:
     """Makes a program of a closed jaxpr; its constants become the first inputs."""
-    jaxpr, _ = open_jaxpr(closed_jaxpr)
-    return _Builder().program(jaxpr, [*jaxpr.constvars, *jaxpr.invars], (), 0, None)
+    jaxpr, consts = open_jaxpr(closed_jaxpr)
+    program = _Builder().program(jaxpr, [*jaxpr.constvars, *jaxpr.invars], (), 0, None)
+    program.closed_over.update(zip(jaxpr.constvars, consts, strict=True))
+    return program
 
 
 class _Builder:

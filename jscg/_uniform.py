@@ -17,6 +17,8 @@ from ._program import MOVES
 from ._sharding import like
 
 KEPT = MARKS - {"draw"} | MOVES
+# By these an index is made of one that may be negative; floats are left to the device.
+COMPUTED = {"lt": np.less, "add": np.add, "sub": np.subtract}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,10 @@ def fold(eqn: Any, args: list[Any]) -> Any:
         return first
     if isinstance(first, Uniform) and name == "convert_element_type":
         return Uniform(first.number.astype(out.dtype))
+    if name in COMPUTED and all(isinstance(x, Uniform) for x in args):
+        numbers = [x.number for x in args]
+        if all(number.dtype.kind in "iu" for number in numbers):
+            return Uniform(COMPUTED[name](*numbers))
     if name == "mul":
         for one, other in (args, args[::-1]):
             if isinstance(one, Uniform) and one.number in (0, 1):

@@ -10,6 +10,8 @@ from oracle import QUICK, ber, grid, samples, total, z_of
 import jscg
 from jscg import estimators
 
+pytestmark = pytest.mark.slow
+
 KEY = random.key(0)
 P = jnp.array([0.4, -0.7])
 

@@ -92,6 +92,7 @@ TAKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TAKEN)
 def test_unbiased_for_every_family(name):
     case = dataclasses.replace(CASES[name], order=1)
@@ -111,6 +112,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLACES)
 def test_unbiased_wherever_a_draw_stands(name):
     case = dataclasses.replace(CASES[name], order=1)
@@ -132,6 +134,7 @@ MORE_PLACES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MORE_PLACES)
 def test_coupled_wherever_a_draw_stands(name):
     case = dataclasses.replace(CASES[name], order=1)
@@ -161,6 +164,7 @@ def exact_of_several(th):
 TH = jnp.array([0.4, -0.6])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "x, n",
     [("Coupled", "MeasureValued"), ("Enumerate", "LeaveOneOut"), ("DisARM", "ScoreFunction")],
@@ -206,6 +210,7 @@ def exact_of_nested(th):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "x, y", [("ScoreFunction", "Auto"), ("Coupled", "REBAR"), ("Auto", "DoubleControlVariates")]
 )
@@ -251,6 +256,7 @@ EDGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", EDGES)
 def test_no_nan_at_the_edge_of_the_support(family):
     th = jnp.array([-200.0, 0.0, 1.0, 90.0])
@@ -454,6 +460,7 @@ def test_coupled_on_the_random_walk_of_stochastic_triples():
     assert found.std() < 4.6
 
 
+@pytest.mark.slow
 def test_order_of_variances_of_antithetic_estimators():
     """E[(x - 0.499)^2] summed before it is squared: ARMS < DisARM < ARM < score function."""
 

@@ -12,6 +12,8 @@ from oracle import QUICK, assert_small, samples, z_of
 
 import jscg
 
+pytestmark = pytest.mark.slow
+
 KEY = random.key(20180214)
 STATES, ACTIONS, STEPS = 5, 4, 3
 RNG = np.random.default_rng(5)

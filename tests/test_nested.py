@@ -13,6 +13,8 @@ from oracle import assert_small, ber, gradient, grid, samples, total, z_of
 import jscg
 from jscg._lineage import Again, Step, may_be_made_of
 
+pytestmark = pytest.mark.slow
+
 KEY = random.key(20)
 P = jnp.array([0.3, 0.6])
 SCORE = jscg.estimators.ScoreFunction()

@@ -21,6 +21,8 @@ from jscg.estimators import (
     StraightThrough,
 )
 
+pytestmark = pytest.mark.slow
+
 KEY = random.key(2017)
 TH = jnp.array([0.4, -0.6, 0.9])
 CONTROLLED = {"REBAR": REBAR(scale=0.8), "Double": DoubleControlVariates(3)}

@@ -19,6 +19,8 @@ from jscg import _advice, _alternatives, _estimates, _signal
 from jscg import estimators as est
 from jscg._api import options_of
 
+pytestmark = pytest.mark.slow
+
 KEY = random.key(20150622)
 PLAIN = est.ScoreFunction(baseline=None)
 

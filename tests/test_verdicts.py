@@ -60,6 +60,7 @@ def test_the_law_with_the_least_variance_is_found(name):
     assert found == {LAWS[name]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gold", ESTIMABLE, ids=str)
 def test_gradient(gold):
     """Where jscg mends, plain `jax.grad` is wrong, or the program would not show what it does."""
