@@ -10,7 +10,7 @@ from jax import lax
 from jscg.draws._numerics import at_least_float32, xlogy
 
 # Up to here a sum over all of them is faster than a gather, whose derivative is a scatter.
-_FEW = 16
+_FEW = 4
 
 
 def _shifted_exp(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -19,6 +19,20 @@ def _shifted_exp(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     z = logits - jnp.where(jnp.isfinite(top), top, 0)
     total = jnp.sum(jnp.exp(z), axis=-1, keepdims=True)
     return z, jnp.exp(z), jnp.where(total == 0, 1, total)
+
+
+@jax.custom_jvp
+def _softmax(logits: jax.Array) -> jax.Array:
+    _, weights, total = _shifted_exp(logits)
+    return weights / total
+
+
+@_softmax.defjvp
+def _softmax_jvp(primals, tangents):
+    # Less work than to differentiate the quotient, and no division.
+    (logits,), (moved,) = primals, tangents
+    probs = _softmax(logits)
+    return probs, probs * (moved - jnp.sum(probs * moved, -1, keepdims=True))
 
 
 def _pick(table: jax.Array, x: jax.Array) -> jax.Array:
@@ -52,12 +66,12 @@ def class_neighbour(
     and the chance of it is p_x p_j / (1 - p_x) + p_j p_x / (1 - p_j).
     """
     if "logits" in parameter:
-        _, probs, total = _shifted_exp(at_least_float32(parameter["logits"]))
+        probs = _softmax(at_least_float32(parameter["logits"]))
     else:
         probs = at_least_float32(parameter["p"])
-        total = jnp.sum(probs, axis=-1, keepdims=True)
+        probs = probs / jnp.sum(probs, axis=-1, keepdims=True)
     classes = probs.shape[-1]
-    probs = jnp.broadcast_to(probs / total, (*x.shape, classes))
+    probs = jnp.broadcast_to(probs, (*x.shape, classes))
     others = jnp.where(jnp.arange(classes) == x[..., None], 0, probs)
     below = jnp.cumsum(others, -1)
     rest = below[..., -1]
@@ -88,11 +102,11 @@ def class_support(
 ) -> tuple[np.ndarray, list[jax.Array]]:
     """The classes 0 to K - 1, and the probability of each, of that shape."""
     if "logits" in parameter:
-        _, weights, total = _shifted_exp(at_least_float32(parameter["logits"]))
+        probs = _softmax(at_least_float32(parameter["logits"]))
     else:
-        weights = at_least_float32(parameter["p"])
-        total = jnp.sum(weights, axis=-1, keepdims=True)
-    batch = weights.shape[:-1] if shape is None else tuple(shape)
-    classes = weights.shape[-1]
-    probs = jnp.broadcast_to(weights / total, (*batch, classes))
+        probs = at_least_float32(parameter["p"])
+        probs = probs / jnp.sum(probs, axis=-1, keepdims=True)
+    batch = probs.shape[:-1] if shape is None else tuple(shape)
+    classes = probs.shape[-1]
+    probs = jnp.broadcast_to(probs, (*batch, classes))
     return np.arange(classes, dtype=jnp.result_type(int)), [probs[..., i] for i in range(classes)]
