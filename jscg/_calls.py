@@ -67,8 +67,16 @@ def compiled(
             captured = Captured(fun)
             programs = _programs(fun, captured, options, what, make)
             known.clear()
+        # Whoever calls without jit pays for every line of this.
         try:
-            # Whoever calls without jit pays for every line of this.
+            if programs.direct:
+                return programs.of_arrays(*args, **kwargs)
+        except (_DoubtfulError, TypeError):
+            programs.direct = False  # an argument is no array, perhaps: looked at from now on
+        except Exception as error:
+            hand_over(error)
+            raise
+        try:
             if arrays.issuperset(map(type, jax.tree.leaves((args, kwargs)))):
                 return programs.of_arrays(*args, **kwargs)
             leaves, tree = jax.tree.flatten((args, kwargs))
@@ -89,17 +97,26 @@ def compiled(
     return call
 
 
+class _DoubtfulError(Exception):
+    """What is to be traced as an array may be a number of Python."""
+
+
 class _Programs:
     """What is compiled of a function for some options.
 
     Attributes:
       of_arrays: the compiled function, where all leaves of arguments are arrays.
+      direct: whether it is called without looking at the leaves, because so far all were arrays.
       fixed: compiled functions of the leaves that are traced, for what is fixed.
     """
 
     def __init__(self, make: Callable[[], Callable]):
+        self.direct = True
 
         def run(*args, **kwargs):
+            # Nothing is compiled directly that a call with numbers of Python would find.
+            if self.direct and any(map(_may_be_fixed, jax.tree.leaves((args, kwargs)))):
+                raise _DoubtfulError
             return make()(*args, **kwargs)
 
         self._make, self.of_arrays = make, jax.jit(run)
@@ -110,6 +127,11 @@ class _Programs:
         if fixed not in self.fixed:
             self.fixed[fixed] = jax.jit(functools.partial(_run, self._make, fixed))
         return self.fixed[fixed]
+
+
+def _may_be_fixed(leaf: Any) -> bool:
+    kind = jax.typeof(leaf)
+    return getattr(kind, "weak_type", False) or (kind.dtype == bool and not kind.shape)
 
 
 class _Way:

@@ -17,6 +17,7 @@ from typing import Any
 
 _NOTHING = object()
 _CODE = operator.attrgetter("__code__")
+_CONTENT = operator.attrgetter("cell_contents")
 
 
 class Captured:
@@ -31,31 +32,33 @@ class Captured:
         self._space = space = self._functions[0].__globals__ if self._functions else {}
         names = {n for f in self._functions for n in _globals_of(f.__code__)}
         found = [n for n in names & space.keys() if not isinstance(space[n], types.ModuleType)]
-        self._get = _getter(found)
-        self._cells = [cell for f in self._functions for cell in f.__closure__ or ()]
-        self.values = [*self._get(space), *map(_CODE, self._functions), *self._contents()]
-        self._fast = self.values[: len(found)], self.values[len(found) :]
-
-    def _contents(self) -> list[Any]:
-        return [*map(_content, self._cells)] if self._cells else []
-
-    def changed(self) -> bool:
-        """Whether any is another object than when this was made."""
-        # Every call of a compiled function comes by here.
-        values, others = self._fast
-        try:
-            if not all(map(operator.is_, self._get(self._space), values)):
-                return True
-        except KeyError:
-            return True
-        now = map(_CODE, self._functions)
-        if self._cells:
-            now = [*now, *self._contents()]
-        return not all(map(operator.is_, now, others))
+        cells = [cell for f in self._functions for cell in f.__closure__ or ()]
+        codes, contents = [*map(_CODE, self._functions)], [*map(_content, cells)]
+        get = _getter(found)
+        values = get(space)
+        self.values = [*values, *codes, *contents]
+        self.changed = _watch(space, get, values, self._functions, codes, cells, contents)
 
     def fingerprint(self) -> Fingerprint:
         """To be kept with the function itself."""
         return Fingerprint(self.values)
+
+
+def _watch(space, get, values, functions, codes, cells, contents) -> Callable[[], bool]:
+    """Tells whether anything is another object now.  Every call of a compiled function asks."""
+    every, over, same = all, map, operator.is_
+
+    def changed() -> bool:
+        try:
+            if values and not every(over(same, get(space), values)):
+                return True
+            if cells and not every(over(same, over(_CONTENT, cells), contents)):
+                return True
+            return not every(over(same, over(_CODE, functions), codes))
+        except (KeyError, ValueError):  # a variable, or what a cell held, is gone
+            return True
+
+    return changed
 
 
 def _getter(names: list[str]) -> Callable[[dict[str, Any]], Sequence[Any]]:

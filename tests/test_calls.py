@@ -198,6 +198,27 @@ def programs_alive():
     return {id(o) for o in gc.get_objects() if isinstance(o, Program)}
 
 
+@pytest.mark.parametrize("number", [2, 2.0, True], ids=str)
+def test_a_number_is_fixed_whatever_arrays_came_before(number):
+    """As an array it would have the type of one: JAX finds what was compiled by types alone."""
+    seen = []
+
+    def cost(p, key, times):
+        seen.append(times)
+        return p * random.bernoulli(key, p) * times
+
+    call, p = jscg.grad_expectation(cost), jnp.float32(0.3)
+    alike = jnp.asarray(number) if number is True else jnp.asarray(number) * 1
+    assert jax.typeof(alike).weak_type or number is True
+    for times in (jnp.float32(3.0), alike, number, jnp.float32(3.0), alike):
+        call(p, KEY, times)
+    assert [s is number for s in seen] == [False, False, True]
+    with compilations() as compiled:
+        for times in (jnp.float32(4.0), alike, number):
+            call(p, KEY, times)
+    assert not compiled
+
+
 def test_functions_die_and_leave_nothing_behind():
     alive, counts, before = [], [], programs_alive()
     for i in range(8):
