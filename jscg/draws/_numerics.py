@@ -36,22 +36,40 @@ def _softplus_jvp(primals, tangents):
     return softplus(z), lax.logistic(z) * dz
 
 
-@jax.custom_jvp
-def logistic_pair(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """logistic(-z) and logistic(z), each to full relative precision, at the cost of one."""
+def _logistic_parts(z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Whether z is not negative, and the smaller and the larger of logistic(-z) and logistic(z)."""
     above = z >= 0  # no kink at 0, as in softplus
     small = jnp.exp(jnp.where(above, -z, z))
     large = 1 / (1 + small)
-    small = small * large
+    return above, small * large, large
+
+
+@jax.custom_jvp
+def logistic_pair(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """logistic(-z) and logistic(z), each to full relative precision, at the cost of one."""
+    above, small, large = _logistic_parts(z)
     return jnp.where(above, small, large), jnp.where(above, large, small)
 
 
 @logistic_pair.defjvp
 def _logistic_pair_jvp(primals, tangents):
     (z,), (dz,) = primals, tangents
+    slope = _logistic_slope(z) * dz
+    return logistic_pair(z), (-slope, slope)
+
+
+@jax.custom_jvp
+def _logistic_slope(z: jax.Array) -> jax.Array:
+    """The derivative of logistic(z), for which it does not matter which of the two is which."""
+    _, small, large = _logistic_parts(z)
+    return small * large
+
+
+@_logistic_slope.defjvp
+def _logistic_slope_jvp(primals, tangents):
+    (z,), (dz,) = primals, tangents
     no, yes = logistic_pair(z)
-    slope = no * yes * dz
-    return (no, yes), (-slope, slope)
+    return _logistic_slope(z), _logistic_slope(z) * (no - yes) * dz
 
 
 def times(x: jax.Array, y: jax.Array) -> jax.Array:
