@@ -46,6 +46,7 @@ class Reason(NamedTuple):
     why: str
 
 
+BEHIND = "another draw depends on it"
 IN_LATER_STEPS = "it reaches costs in later steps of a loop"
 
 
@@ -66,6 +67,7 @@ class Pair:
       settled: whether all are scored, whatever else they are.
       only_cheap: whether those that another draw stands before are scored.
       reason: how and why these are scored, if all are and nothing else is to be done.
+      behind: the same of those that another draw stands before.
     """
 
     score: Score
@@ -75,6 +77,7 @@ class Pair:
     settled: bool
     only_cheap: bool
     reason: Reason | None
+    behind: Reason | None
 
 
 class Pairs:
@@ -100,11 +103,14 @@ class Pairs:
         why = never_enumerable(node, relation, program, estimator)
         settled = estimator.scores and (past or current) and (why is not None or not current)
         only_cheap = estimator.scores and estimator.only_cheap
-        reason = None
-        if settled and not (estimator.compares or estimator.relaxes):
+        reason = behind = None
+        simple = not (estimator.compares or estimator.relaxes)
+        if simple and only_cheap and current and not settled:
+            behind = Reason("scored", BEHIND)
+        if simple and settled:
             own = estimator.outcomes == 0
             reason = Reason("scored", was_chosen(estimator) if own else why or IN_LATER_STEPS)
-        pair = Pair(score, earlier, estimator, why, bool(settled), only_cheap, reason)
+        pair = Pair(score, earlier, estimator, why, bool(settled), only_cheap, reason, behind)
         self.known[node, relation, program] = pair
         return pair
 

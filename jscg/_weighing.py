@@ -9,7 +9,7 @@ from ._costs import CostNode
 from ._enumerable import Enumeration, behind_draws, enumerable
 from ._errors import refuse
 from ._nodes import StochasticNode
-from ._pairs import IN_LATER_STEPS, Pair, Reason, Score, was_chosen
+from ._pairs import BEHIND, IN_LATER_STEPS, Pair, Reason, Score, was_chosen
 from ._program import Program
 from .estimators import Estimator
 
@@ -46,12 +46,15 @@ def weigh(cost: CostNode, found: list[Pair], influence, producers, kept) -> Weig
       kept: equations behind which costs are not recomputed.
     """
     weight, reasons = Weight([], []), {}
+    scores = weight.scores
     settled = all(pair.settled or pair.estimator.compares for pair in found)
     behind = set() if settled else behind_draws(cost, influence, producers)
     for pair in found:
-        if pair.reason is not None:  # a long chain of draws has a great many of these
-            weight.scores.append(pair.score)
-            reasons[pair.score.node] = pair.reason
+        # A long chain of draws has a great many of these.
+        reason = pair.reason or (pair.behind if pair.score.node in behind else None)
+        if reason is not None:
+            scores.append(pair.score)
+            reasons[pair.score.node] = reason
             continue
         score, node, estimator = pair.score, pair.score.node, pair.estimator
         chosen = was_chosen(estimator)
@@ -64,7 +67,7 @@ def weigh(cost: CostNode, found: list[Pair], influence, producers, kept) -> Weig
             continue
         why: Any = pair.why or IN_LATER_STEPS
         if not pair.settled:
-            why = "another draw depends on it"
+            why = BEHIND
         if not (pair.settled or (pair.only_cheap and node in behind)) and score.current:
             why = pair.why or enumerable(node, cost, estimator, influence, producers)
             if isinstance(why, Enumeration) and _crosses(why, kept):
@@ -79,7 +82,7 @@ def weigh(cost: CostNode, found: list[Pair], influence, producers, kept) -> Weig
         if score.past and not estimator.scores:
             _cannot_enumerate(node, IN_LATER_STEPS)
         if score.past or score.current:
-            weight.scores.append(score)
+            scores.append(score)
             if node in reasons:
                 reasons[node] = Reason(
                     "enumerated, and scored from earlier steps", reasons[node].why
