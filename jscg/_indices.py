@@ -63,7 +63,7 @@ class Known:
         self.found: dict[Any, Any] = {}
 
     def __getitem__(self, atom: Any) -> Any:
-        if atom.aval.dtype.kind not in "iub":
+        if getattr(atom.aval.dtype, "kind", "") not in {"i", "u", "b"}:  # keys have no kind
             return None
         if isinstance(atom, Literal):
             return _recognized(atom.val)

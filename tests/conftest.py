@@ -1,7 +1,12 @@
 """What all tests have in common."""
 
+import gc
+
 import jax
 import pytest
+
+# Tracing makes a great many small objects that are all in use: to look at them often takes time.
+gc.set_threshold(200_000, 20, 20)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -200,8 +200,18 @@ def derivatives_of(fun: Callable, estimator) -> list[Callable]:
 
 def derivatives(case: Case, estimator, order: int) -> Callable:
     """Gradient and, to second order, Hessian of the surrogate, as a list."""
-    wanted = derivatives_of(case.fun, estimator)[:order]
-    return lambda params, key: [derivative(params, key) for derivative in wanted]
+    first, *second = derivatives_of(case.fun, estimator)[:order]
+
+    def both(params, key):
+        def twice(p):
+            found = first(p, key)
+            return found, found
+
+        # The Hessian, and what is made on the way there: traced and compiled once.
+        hessian, gradient = jax.jacfwd(twice, has_aux=True)(params)
+        return [gradient, hessian]
+
+    return both if second else lambda params, key: [first(params, key)]
 
 
 def refuses(case: Case, run: Callable, key) -> bool:

@@ -221,7 +221,7 @@ def test_a_number_is_fixed_whatever_arrays_came_before(number):
 
 def test_functions_die_and_leave_nothing_behind():
     alive, counts, before = [], [], programs_alive()
-    for i in range(8):
+    for i in range(6):
         cost, _ = program()
         jscg.grad_expectation(cost)(0.1, KEY)
         jscg.surrogate(cost)(0.1, KEY)
@@ -231,7 +231,7 @@ def test_functions_die_and_leave_nothing_behind():
         alive.append(weakref.ref(cost))
         del cost
         gc.collect()
-        if i >= 4:
+        if i >= 3:
             counts.append(len(gc.get_objects()))
     assert not any(ref() for ref in alive)
     assert programs_alive() <= before

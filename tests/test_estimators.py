@@ -84,11 +84,13 @@ RELAXED = {"DoubleControlVariates", "REBAR"}
 TAKEN = {
     "bernoulli_with_a_shape": COMPARING.keys(),
     "categorical_batch": {"Coupled", "LeaveOneOut", "MeasureValued", "UnorderedSet", *RELAXED},
-    "choice_of_an_index": {"LeaveOneOut", "UnorderedSet", *RELAXED},
     "poisson": {"Coupled", "LeaveOneOut", "MeasureValued"},
-    "geometric": {"Coupled", "LeaveOneOut", "MeasureValued"},
-    "binomial_vector": {"Coupled", "LeaveOneOut", "MeasureValued"},
     "multinomial_of_softmax": {"LeaveOneOut"},
+}
+ALSO_TAKEN = {
+    "choice_of_an_index": {"LeaveOneOut", "UnorderedSet", *RELAXED},
+    "geometric": TAKEN["poisson"],
+    "binomial_vector": TAKEN["poisson"],
 }
 
 
@@ -99,6 +101,12 @@ def test_unbiased_for_every_family(name):
     found = usable(case, FIRST)
     assert found.keys() == {"Auto", "Twice", *TAKEN[name]}
     assert_case(case, KEY, found)
+
+
+@pytest.mark.parametrize("name", ALSO_TAKEN)
+def test_families_whose_rules_are_shared_or_tested_exactly_are_taken(name):
+    found = usable(dataclasses.replace(CASES[name], order=1), FIRST)
+    assert found.keys() == {"Auto", "Twice", *ALSO_TAKEN[name]}
 
 
 # A draw in a chain, costs in the carry and stacked, branches, batches, draws behind draws.

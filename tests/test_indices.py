@@ -65,3 +65,15 @@ def test_a_table_is_sliced(name):
     if gathers is not None:
         in_the_program = str(jax.make_jaxpr(cost)(params, kl)).count("gather[")
         assert found == in_the_program + OUTCOMES * gathers
+
+
+def test_keys_beside_the_way_are_no_integers():
+    """What is looked at is the dtype, which keys have of a kind of their own."""
+    inner = jscg.expectation(lambda p, key: 3.0 * jax.random.bernoulli(key, p))
+
+    def squared(p, key):
+        first, second = jax.random.split(key)
+        return inner(p, first) * inner(p, second)
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    assert jax.vmap(jscg.grad_expectation(squared), (None, 0))(0.5, keys).shape == (4,)
