@@ -16,7 +16,7 @@ from ._compat import bind
 from ._costs import CostNode
 from ._enumerable import Enumeration
 from ._frame import Expectation, Frame
-from ._indices import SYMBOLIC, fold
+from ._indices import SYMBOLIC, Pieces, fold
 from ._primitives import MARKS, replay
 from ._program import Literal
 from ._sharding import like
@@ -30,7 +30,7 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
     """The expectation of a cost over the draws that are enumerated."""
     path = sorted({i for e in enumerations for i in e.path})
     shape, dtype = tuple(cost.atom.aval.shape), cost.atom.aval.dtype
-    times = jnp.multiply
+    times, pieces = jnp.multiply, Pieces()
     if not all(polynomial(frame.program.eqns[i]) for i in path):
         times = finite_product
 
@@ -53,7 +53,7 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
 
         for index in path:
             eqn = frame.program.eqns[index]
-            folded = fold(eqn, [told(v) for v in eqn.invars])
+            folded = fold(eqn, [told(v) for v in eqn.invars], pieces)
             if folded is not None:
                 env[eqn.outvars[0]] = folded
                 continue

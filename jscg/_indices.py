@@ -53,6 +53,9 @@ class Columns:
 
 
 SYMBOLIC = (Uniform, Count, Columns)
+MANY = 64
+# Of arrays, by their id and an axis: the array itself, and all of its slices along the axis.
+Pieces = dict[tuple[int, int], tuple[Any, list[jax.Array]]]
 
 
 class Known:
@@ -80,7 +83,7 @@ class Known:
             return Count(axis) if atom.aval.shape[axis] > 1 else Uniform(np.asarray(0))
         if eqn.primitive.name not in {"lt", "add", "select_n", "broadcast_in_dim"}:
             return None
-        found = fold(eqn, [self[v] for v in eqn.invars])
+        found = fold(eqn, [self[v] for v in eqn.invars], {})
         return found if isinstance(found, SYMBOLIC) else None
 
 
@@ -95,7 +98,7 @@ def _recognized(value: Any) -> Any:
     return Count(0) if counts else None
 
 
-def fold(eqn: Any, args: list[Any]) -> Any:
+def fold(eqn: Any, args: list[Any], pieces: Pieces) -> Any:
     """The result of an equation if it is known, an operand or a part of one; else None."""
     name, first, out = eqn.primitive.name, args[0], eqn.outvars[0].aval
     if name == "lt" and isinstance(first, Count) and isinstance(args[1], Uniform):
@@ -111,11 +114,11 @@ def fold(eqn: Any, args: list[Any]) -> Any:
         columns = columns and all(v.aval.shape[-1] == 1 for v in eqn.invars)
         return Columns(tuple(args)) if columns else None
     if name == "gather" and isinstance(args[1], Columns | Uniform):
-        return gathered(eqn, *args)
+        return gathered(eqn, args[0], args[1], pieces)
     return _uniform.fold(eqn, args)
 
 
-def gathered(eqn: Any, table: Any, indices: Columns | Uniform) -> Any:
+def gathered(eqn: Any, table: Any, indices: Columns | Uniform, pieces: Pieces) -> Any:
     """What a gather reads where some of its indices are known; None: nothing is gained."""
     numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
     out = eqn.outvars[0].aval
@@ -136,8 +139,7 @@ def gathered(eqn: Any, table: Any, indices: Columns | Uniform) -> Any:
     for axis, column in zip(wanted, columns, strict=True):
         size, full = sizes[axis], table.shape[axis]
         if isinstance(column, Uniform) and 0 <= column.number <= full - size:
-            start = int(column.number)
-            operand = lax.slice_in_dim(operand, start, start + size, axis=axis)
+            operand = _part(operand, axis, int(column.number), size, pieces)
         elif isinstance(column, Count) and _counts_off(axis, batch[column.axis], eqn, place):
             place[axis] = batch[column.axis]
             counts.append((axis, column))
@@ -155,6 +157,18 @@ def gathered(eqn: Any, table: Any, indices: Columns | Uniform) -> Any:
     numbers = numbers._replace(start_index_map=axes)
     params = eqn.params | {"dimension_numbers": numbers}
     return eqn.primitive.bind(operand, Columns(rest).fill(aval), **params)
+
+
+def _part(operand: jax.Array, axis: int, start: int, size: int, pieces: Pieces) -> jax.Array:
+    """A slice; one of a few is taken from all of them, whose derivative is one array, not many."""
+    full = operand.shape[axis]
+    if size > 1 or full > MANY:
+        return lax.slice_in_dim(operand, start, start + size, axis=axis)
+    key = (id(operand), axis)
+    if key not in pieces:
+        # With the operand, or its id might be used again.
+        pieces[key] = (operand, list(lax.split(operand, (1,) * full, axis)))
+    return pieces[key][1][start]
 
 
 def _counts_off(axis: int, to: int, eqn: Any, place: dict[int, int]) -> bool:

@@ -97,6 +97,12 @@ def _chosen(probs: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.take_along_axis(probs, last, -1)[..., 0]
 
 
+def _each(probs: jax.Array) -> list[jax.Array]:
+    """The probability of every class: split, because the derivative of that is one array."""
+    parts = lax.split(probs, (1,) * probs.shape[-1], probs.ndim - 1)
+    return [jnp.squeeze(part, -1) for part in parts]
+
+
 def class_support(
     shape: tuple[int, ...] | None, **parameter: jax.Array
 ) -> tuple[np.ndarray, list[jax.Array]]:
@@ -109,4 +115,4 @@ def class_support(
     batch = probs.shape[:-1] if shape is None else tuple(shape)
     classes = probs.shape[-1]
     probs = jnp.broadcast_to(probs, (*batch, classes))
-    return np.arange(classes, dtype=jnp.result_type(int)), [probs[..., i] for i in range(classes)]
+    return np.arange(classes, dtype=jnp.result_type(int)), _each(probs)
