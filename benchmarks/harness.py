@@ -290,10 +290,15 @@ def moments(
             key = keys[block * size + i]
             mean, squares, component = update(count, mean, squares, params, key, along)
             found.append(np.asarray(component, np.float64))
-        variances.append(
-            jax.tree.map(lambda s: float(np.asarray(s, np.float64).sum()) / (size - 1), squares)
-        )
+        variances.append(jax.tree.map(lambda s, m: _variance(s, m, size), squares, mean))
     return Moments(variances, np.stack(found))
+
+
+def _variance(squares: jax.Array, mean: jax.Array, size: int) -> float:
+    """Summed over elements; zero where it is rounding."""
+    found, scale = (np.asarray(x, np.float64) for x in (squares, mean))
+    variance = float(found.sum()) / (size - 1)
+    return variance if variance > 1e-9 * float(np.square(scale).sum()) else 0.0
 
 
 def standard_errors(along: np.ndarray, exact: Any) -> float:
