@@ -53,6 +53,7 @@ class Columns:
 
 
 SYMBOLIC = (Uniform, Count, Columns)
+# An axis of so many elements is split into all of them, whichever are wanted.
 MANY = 64
 # Of arrays, by their id and an axis: the array itself, and all of its slices along the axis.
 Pieces = dict[tuple[int, int], tuple[Any, list[jax.Array]]]
@@ -134,8 +135,7 @@ def gathered(eqn: Any, table: Any, indices: Columns | Uniform, pieces: Pieces) -
     # ... and those of which each element of the result reads one that is its own.
     own = zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)
     place |= {axis: batch[index_axis] for axis, index_axis in own}
-    operand, left = table, []
-    counts = []
+    operand, left, counts = table, [], []
     for axis, column in zip(wanted, columns, strict=True):
         size, full = sizes[axis], table.shape[axis]
         if isinstance(column, Uniform) and 0 <= column.number <= full - size:
