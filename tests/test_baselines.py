@@ -12,6 +12,8 @@ from oracle import gradient
 import jscg
 from jscg._baselines import BaselineError
 
+pytestmark = pytest.mark.slow
+
 PLAIN = jscg.estimators.ScoreFunction(baseline=None)
 LEAVE_ONE_OUT = jscg.estimators.ScoreFunction()
 OPTIMAL = jscg.estimators.ScoreFunction(baseline="optimal")

@@ -10,6 +10,8 @@ from oracle import BOUND, ber, grid, samples, total, z_of
 
 import jscg
 
+pytestmark = pytest.mark.slow
+
 KEY = random.key(11)
 OLD = jnp.array([0.3, -0.4])
 

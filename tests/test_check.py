@@ -12,6 +12,8 @@ from programs import CONTEXTS, LAYOUTS
 
 import jscg
 
+pytestmark = pytest.mark.slow
+
 KEY = random.key(5)
 CASES = {case.name: case for case in CONTEXTS + LAYOUTS}
 ENUMERATED = [
