@@ -25,6 +25,10 @@ class Captured:
 
     What they hold is compared by identity: a list or an object of one's own that is changed in
     place is the same.  Modules do not count.
+
+    Attributes:
+      values: what they hold, and the code of the functions.
+      changed: tells whether any is another object by now.
     """
 
     def __init__(self, fun: Callable):

@@ -92,6 +92,8 @@ def _recognized(value: Any) -> Any:
     """A constant, if it is uniform or counts."""
     if value is None or isinstance(value, jax.core.Tracer) or not np.size(value):
         return None
+    if not getattr(value, "is_fully_addressable", True):  # some of it is on other machines
+        return None
     value = np.asarray(value)
     if np.all(value == value.flat[0]):
         return Uniform(value.flat[0])

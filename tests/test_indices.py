@@ -28,7 +28,10 @@ LOOKUPS = {
     "an axis between": (lambda t, x: STACK[:, jnp.arange(N), x] * t[:4, :1], 0),
     "an axis last": (lambda t, x: STACK.T[x, jnp.arange(N)] * t[:, :1], 0),
     "diagonal": (lambda t, x: t[x, x], 0),
-    "one axis twice": (lambda t, x: (t @ t.T)[jnp.arange(N), jnp.arange(N)] * x, 0),
+    "one axis twice": (
+        lambda t, x: (t.T[:, :, None] * t[:, 0])[x, jnp.arange(N), jnp.arange(N)],
+        1,
+    ),
     "with data": (lambda t, x: STACK[PLACES, 1, x] * t[:, 0], 1),
     "with data and rows": (lambda t, x: STACK[PLACES, jnp.arange(N), x] * t[:, 0], 1),
     "the first row": (lambda t, x: t[jnp.arange(1), x], 0),
