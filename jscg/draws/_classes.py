@@ -14,11 +14,15 @@ _FEW = 4
 
 
 def _shifted_exp(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns z = logits - max, exp(z), and the sum of exp(z), or 1 where all logits are -inf."""
-    top = lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-    z = logits - jnp.where(jnp.isfinite(top), top, 0)
+    """Returns z = logits - max, exp(z), and the sum of exp(z), or almost 0 if all are -inf.
+
+    Both limits by a maximum: XLA evaluates exp again and again around a selection.
+    """
+    limits = jnp.finfo(logits.dtype)
+    top = jnp.max(logits, axis=-1, keepdims=True, initial=limits.min)
+    z = logits - lax.stop_gradient(top)
     total = jnp.sum(jnp.exp(z), axis=-1, keepdims=True)
-    return z, jnp.exp(z), jnp.where(total == 0, 1, total)
+    return z, jnp.exp(z), jnp.maximum(total, limits.tiny)
 
 
 @jax.custom_jvp
