@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._alternatives import ALL, Alternative, Asked
+from ._alternatives import Alternative
+from ._choices import ALL, Asked
 from ._estimates import Tally
 from ._nodes import SCORED
 from ._shares import DrawShare

@@ -11,10 +11,11 @@ import jax
 import numpy as np
 
 from ._advice import advice
-from ._alternatives import Alternative, Asked, Choice, Refusal, Trials, candidates
+from ._alternatives import Alternative, Refusal, Trials
 from ._api import Estimators, options_of
 from ._arguments import leaves_for
 from ._awaiting import Awaiting
+from ._choices import Asked, Choice, candidates
 from ._errors import ArgumentError, ArgumentTypeError
 from ._estimates import Arguments, Chunks, Gradient, Tally, centre_of, once
 from ._progress import Progress

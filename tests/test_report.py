@@ -15,7 +15,7 @@ from jax.scipy.special import gammaln
 from oracle import BOUND, QUICK
 
 import jscg
-from jscg import _advice, _alternatives, _estimates, _signal
+from jscg import _advice, _alternatives, _choices, _estimates, _signal
 from jscg import estimators as est
 from jscg._api import options_of
 
@@ -527,7 +527,7 @@ def test_what_is_recommended_can_be_pasted_and_is_better():
 )
 def test_verdicts_are_those_of_the_table(small, variance, error, work, said):
     other = _alternatives.Alternative("", "num_samples=4", "num_samples=4", variance, error, work)
-    asked = _alternatives.Asked(failing, 0, False, None)
+    asked = _choices.Asked(failing, 0, False, None)
     measured = types.SimpleNamespace(variance=1.0, count=50)
     words, _ = _advice.advice(asked, (), (), [other], measured)
     assert said in words
