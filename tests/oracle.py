@@ -93,21 +93,30 @@ def cat(logits, i):
     return jax.nn.softmax(logits)[i]
 
 
+def with_jacobian(fun: Callable) -> Callable:
+    """`fun(x)` and its derivative, by what is made on the way there: traced and compiled once."""
+
+    def twice(x):
+        found = fun(x)
+        return found, found
+
+    def both(x):
+        jacobian, found = jax.jacfwd(twice, has_aux=True)(x)
+        return found, jacobian
+
+    return both
+
+
 @functools.cache
 def truth(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Value, gradient and Hessian of `case.exact`, computed in float64."""
-    exact = case.exact
-
-    def twice(p):
-        value, gradient = jax.value_and_grad(exact)(p)
-        return gradient, (value, gradient)
+    first = jax.value_and_grad(case.exact)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def derivatives(p):
         if case.order == 1:
-            return *twice(p)[1], None
-        # The Hessian, and what is made on the way there: traced and compiled once.
-        second, (value, gradient) = jax.jacfwd(twice, has_aux=True)(p)
+            return *first(p), None
+        (value, gradient), (_, second) = with_jacobian(first)(p)
         return value, gradient, second
 
     with jax.enable_x64(True):
@@ -210,13 +219,7 @@ def derivatives(case: Case, estimator, order: int) -> Callable:
     first, *second = derivatives_of(case.fun, estimator)[:order]
 
     def both(params, key):
-        def twice(p):
-            found = first(p, key)
-            return found, found
-
-        # The Hessian, and what is made on the way there: traced and compiled once.
-        hessian, gradient = jax.jacfwd(twice, has_aux=True)(params)
-        return [gradient, hessian]
+        return list(with_jacobian(lambda p: first(p, key))(params))
 
     return both if second else lambda params, key: [first(params, key)]
 

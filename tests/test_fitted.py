@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax, random
 from jax.nn import log_sigmoid, sigmoid
-from oracle import gradient
+from oracle import gradient, with_jacobian
 
 import jscg
 from jscg import _fitted, _regression, _rewrite
@@ -99,15 +99,7 @@ def test_exactly_unbiased_to_second_order(case, estimators, small, monkeypatch):
         return chain(theta, rows, key, b)
 
     s = jscg.surrogate(fun, num_samples=samples, estimators=estimators)
-
-    def both(theta):
-        gradient = jax.grad(s)(theta, random.key(0))
-        return gradient, gradient
-
-    def derivatives(theta):
-        second, first = jax.jacfwd(both, has_aux=True)(theta)
-        return first, second
-
+    derivatives = with_jacobian(lambda theta: jax.grad(s)(theta, random.key(0)))
     shape = (samples, size) if samples > 1 else (size,)
     with jax.enable_x64(True):
         theta = jnp.asarray(THETA, jnp.float64)

@@ -14,7 +14,7 @@ _FEW = 4
 
 
 def _shifted_exp(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns z = logits - max, exp(z), and the sum of exp(z), or almost 0 if all are -inf.
+    """Returns z = logits - max, exp(z), and the sum of exp(z), above 0 if all are -inf.
 
     Both limits by a maximum: XLA evaluates exp again and again around a selection.
     """
