@@ -14,6 +14,7 @@ import scipy.stats as st
 
 from jscg.draws import FAMILIES as EVERY
 from jscg.draws import Family, register
+from jscg.draws.implicit import _slope_of_log
 from jscg.draws.wald import _mills, _slope
 
 # Those of `jax.random`; what programs draw by hand has tests of its own.
@@ -534,9 +535,13 @@ def test_multinomial_against_scipy():
 # ---- continuous families: the derivative of the draw
 
 DRAWS = 20_000
+# d E[log(x)^2] / da of a gamma draw of shape 0.01.
+LOG_SQUARE = 2 * sp.digamma(0.01) * sp.polygamma(1, 0.01) + sp.polygamma(2, 0.01)
 # family, operand, operand value, d E[x] / d operand, d E[x^2] / d operand
 MOMENTS = [
+    ("beta", {"a": 0.01, "b": 0.02}, 0.02 / 0.03**2, 21.797007),
     ("gamma", {"a": 1.5}, 1, 4),
+    ("loggamma", {"a": 0.01}, sp.polygamma(1, 0.01), LOG_SQUARE),
     ("rayleigh", {"scale": 1.5}, np.sqrt(np.pi / 2), 6),
     ("triangular", {"mode": 1.0, "left": 0.0, "right": 3.0}, 1 / 3, 5 / 6),
     ("uniform", {"minval": 1.0, "maxval": 2.0}, 1 / 2, 4 / 3),
@@ -555,6 +560,57 @@ def test_derivatives_of_moments(case):
     for samples, truth in ((dx, first), (2 * x * dx, second)):
         samples = np.asarray(samples, np.float64)
         assert abs(samples.mean() - truth) < 4.5 * samples.std() / np.sqrt(DRAWS)
+
+
+REPLAYED = sorted(name for name, family in FAMILIES.items() if family.replay)
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_a_corrected_derivative_leaves_the_value(name):
+    static, operands = EXAMPLES[name]
+    expected = jax.jit(lambda: getattr(jax.random, name)(KEY, **operands, **static))()
+    np.testing.assert_allclose(jax.jit(lambda: draw(name))(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in REPLAYED if name != "wald"])
+def test_the_implicit_derivative_is_that_of_jax_random_away_from_zero(name):
+    static, operands = EXAMPLES[name]
+    ones = {k: jnp.ones_like(v) for k, v in operands.items()}
+
+    def theirs(operands):
+        return getattr(jax.random, name)(KEY, **operands, **static)
+
+    larger = {k: 3 + v for k, v in operands.items()}
+    slopes = (
+        jax.jit(lambda at: jax.jvp(fun, (at,), (ones,))[1])(larger)
+        for fun in (theirs, lambda operands: draw(name, **operands))
+    )
+    np.testing.assert_allclose(*slopes, rtol=1e-3, atol=1e-6)
+
+
+def test_the_implicit_derivative_is_one_operation_on_all_elements():
+    def slope(a):
+        return jax.jvp(lambda a: draw("loggamma", {}, a=a), (a,), (jnp.ones_like(a),))[1]
+
+    shown = str(jax.make_jaxpr(slope)(jnp.ones((3, 4))))
+    assert "scan[" not in shown and "f32[3,4]" in shown.split("while[")[-1]
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_slope_of_the_logarithm_of_a_gamma_draw(x64):
+    """Of the quantile, below the smallest number of the dtype, too."""
+    a, u = np.meshgrid([1e-4, 0.01, 0.3, 1.0, 4.0], [1e-3, 0.05, 0.5, 0.9])
+    h = 1e-5 * a
+
+    def log_quantile(a):  # at small x, F(x; a) = x^a / Gamma(a + 1)
+        series = (np.log(u) + sp.gammaln(a + 1)) / a
+        return np.where(series < -30, series, np.log(np.maximum(sp.gammaincinv(a, u), 1e-300)))
+
+    expected = (log_quantile(a + h) - log_quantile(a - h)) / (2 * h)
+    with jax.enable_x64(x64):
+        dtype = np.float64 if x64 else np.float32
+        slope = jax.jit(_slope_of_log)(log_quantile(a).astype(dtype), a.astype(dtype))
+    np.testing.assert_allclose(slope, expected, rtol=1e-6 if x64 else 1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
