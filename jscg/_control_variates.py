@@ -22,7 +22,6 @@ from jax import lax
 from ._activity import behind
 from ._baselines import Baseline, BaselineError, axes_of, statements
 from ._compat import bind
-from ._enumerable import support_size
 from ._frame import Frame
 from ._influence import InfluenceMap
 from ._jumps import find_jumps
@@ -152,11 +151,11 @@ def _wrong(node: StochasticNode, eqn: Any, why: str, remedy: str) -> BaselineErr
 
 def _check_draw(node: StochasticNode, eqn: Any, relaxed: Any) -> None:
     classes = relaxed.params["classes"]
-    if node.rule.support is None or node.key is None:
+    size = node.outcomes
+    if size is None or node.key is None:
         raise _wrong(
             node, eqn, "has no relaxed sample to be a function of", "use jscg.baseline(x, b)"
         )
-    size = support_size(node)
     if size != (classes or 2):
         raise _wrong(
             node,

@@ -41,15 +41,13 @@ def never_enumerable(
     node: StochasticNode, relation: Relation, program: Program, estimator: Estimator
 ) -> str | None:
     """Why no cost of a program that has this relation to a draw is enumerated, if so."""
-    if estimator.outcomes == 0 or node.rule.support is None:
+    size = node.outcomes
+    if estimator.outcomes == 0 or size is None:
         return "its support is not a small finite set"
     if node.program is not program:
         return "a loop or branch stands between the draw and a cost"
     if estimator.only_cheap and not _may_be_aligned(node, relation):
         return "the cost mixes several of its elements"
-    size = support_size(node)
-    if size is None:
-        return "its support is not a small finite set"
     if size > estimator.outcomes:
         return f"its support has {size} outcomes"
     return None
@@ -85,7 +83,7 @@ def enumerable(
     elements = math.prod(n for axis, n in enumerate(shape) if axis not in aligned)
     if estimator.only_cheap and elements != 1:
         return "the cost mixes several of its elements"
-    size = support_size(node)
+    size = node.outcomes
     assert size is not None
     if elements * math.log(size) > math.log(estimator.outcomes) + 1e-9:
         return f"{elements} elements with {size} outcomes each reach the same cost"
@@ -129,23 +127,6 @@ def _may_be_aligned(node: StochasticNode, relation: Relation) -> bool:
         return True
     sizes = zip(relation, node.shape, strict=True)
     return all(size == 1 or (b is not None and b[1:] == (0, 0)) for b, size in sizes)
-
-
-def support_size(node: StochasticNode) -> int | None:
-    """The number of outcomes of one element; None: too many."""
-    return node.rule.support_size(
-        dict(node.eqn.params["static"]),
-        **{n: _base_shape(node, n, v) for n, v in node.operands().items()},
-    )
-
-
-def _base_shape(node: StochasticNode, name: str, value: Any) -> tuple[int, ...]:
-    """Shape of an operand without the axes over which the draw was vmapped."""
-    params = node.eqn.params
-    if name not in params["names"]:
-        return ()
-    k = 1 + params["names"].index(name)
-    return tuple(value.aval.shape[sum(mapped[k] for mapped in params["batch"]) :])
 
 
 def _path(node, cost, influence, producers, only_cheap) -> list[int] | str:

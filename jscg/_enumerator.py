@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._activity import live_variables
-from ._enumerable import support_size
 from ._errors import BiasError
 from ._frame import Frame, Scope
 from ._keys import check_keys
@@ -33,7 +32,7 @@ class Enumerator(Rewriter):
         self.scorers = {n: Scorer(n, producers[n.program]) for n in nodes}
         self.node_of = {n.var: n for n in nodes}
         self.weighing, self.adding, self.choosing, self.baselines = set(), set(nodes), set(), {}
-        self.sizes = [support_size(n) or 1 for n in nodes]
+        self.sizes = [n.outcomes or 1 for n in nodes]
         self.shapes = [(*(loop.length for loop in n.loops), *n.shape) for n in nodes]
         self.outcomes = math.prod(
             k ** math.prod(shape) for k, shape in zip(self.sizes, self.shapes, strict=True)
@@ -102,5 +101,5 @@ def exact_expectation(plan: Plan, most: int) -> Callable[[list[Any]], jax.Array]
 
 def _finite(node: StochasticNode) -> bool:
     holders = {part.holder for part in node.program.path}
-    known = node.rule.support is not None and node.rule.log_prob is not None
-    return known and support_size(node) is not None and not holders & ({"while"} | CUSTOM)
+    known = node.outcomes is not None and node.rule.log_prob is not None
+    return known and not holders & ({"while"} | CUSTOM)

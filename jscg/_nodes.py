@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -115,6 +116,20 @@ class StochasticNode:
         """What an error message calls it."""
         kind = dict(self.eqn.params["static"]).get("noise", self.family)
         return f"the draw {self.name!r} ({kind})"
+
+    @functools.cached_property
+    def outcomes(self) -> int | None:
+        """How many one element has; None: too many, or they are not known."""
+        shapes = {n: self._base_shape(n, v) for n, v in self.operands().items()}
+        return self.rule.support_size(dict(self.eqn.params["static"]), **shapes)
+
+    def _base_shape(self, name: str, value: Any) -> tuple[int, ...]:
+        """Shape of an operand without the axes over which the draw was vmapped."""
+        params = self.eqn.params
+        if name not in params["names"]:
+            return ()
+        k = 1 + params["names"].index(name)
+        return tuple(value.aval.shape[sum(mapped[k] for mapped in params["batch"]) :])
 
     def operands(self) -> dict[str, Any]:
         """Array-valued parameters by name: variables, literals, or Python numbers."""

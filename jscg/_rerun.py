@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from ._costs import CostNode
-from ._enumerable import support_size
 from ._groups import group_axes
 from ._influence import InfluenceMap
 from ._nodes import StochasticNode
@@ -55,7 +54,7 @@ def compare_cheap(
         if chosen.check(node) is not None or node.loops:
             continue
         sizes = [node.shape[axis] for axis in group_axes(node, scored)]
-        runs = math.prod(sizes) * (support_size(node) or 2)
+        runs = math.prod(sizes) * (node.outcomes or 2)
         if runs <= MOST_RUNS and runs * work[node] * repeats <= MOST_WORK:
             cost = f"{runs} runs of some {math.ceil(work[node])} operations cost little"
             _switch(node, chosen, weights, estimators, cost)

@@ -34,9 +34,9 @@ def sampler(
         every independent outcome of `x`, with the arguments of the sampler after the key.  Its
         shape is that of `x` without trailing axes that belong to one outcome.  It must be
         differentiable in what a gradient is wanted for, and no support may move with that.
-      support: all outcomes of one element, if they are few: then they can be enumerated.  Without,
-        an array of floats is taken as continuous, so that comparing it with a parameter is
-        refused: return counts as integers.
+      support: all outcomes of one element, numbers, if they are few: then they can be enumerated.
+        Without, an array of floats is taken as continuous, so that comparing it with a parameter
+        is refused: return counts as integers.
       reparameterized: whether the derivative of the sampler, as JAX finds it or as a rule of its
         own says, is that of a draw from its law.  It is believed; jumps inside of the sampler are
         not looked for.
@@ -47,7 +47,7 @@ def sampler(
     Raises:
       JscgError: when jscg traces a call of the decorated function and the shapes of `x` and
         of its log-prob do not agree; at once, when a sampler with a support is to be
-        reparameterised.
+        reparameterised, or a support is not a list of numbers.
 
     The score function is that of Schulman et al. (2015), Theorem 1.
 
@@ -67,6 +67,12 @@ def sampler(
         raise ArgumentError(
             "jscg: a sampler whose outcomes are listed has no derivative through its draws: leave "
             "out support or reparameterized."
+        )
+
+    if support is not None and np.ndim(support) != 1:
+        raise ArgumentError(
+            "jscg: the outcomes in support must be numbers, a list of them. Let the sampler return "
+            "the number of an outcome, support=range(n), and look the outcome up behind it."
         )
 
     def decorate(fun: Callable[..., Any]) -> Callable[..., Any]:

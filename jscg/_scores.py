@@ -136,7 +136,7 @@ class Scorer:
 
     def squared_score(self, x: jax.Array, read: Callable[[Any], Any]) -> jax.Array:
         """The square of the score, in the logits of the outcomes, or in each scored parameter."""
-        if self.node.rule.support is not None:
+        if self.node.outcomes is not None:
             outcomes, probs = self.support(read)
             p = jnp.stack(probs, -1)
             hot = x[..., None] == jnp.asarray(outcomes).astype(x.dtype)

@@ -10,6 +10,7 @@ import jax.extend.core as jex_core
 from ._compat import open_jaxpr
 
 RANDOM_NUMBER = 4  # scalar operations: most runs of a program share it
+WHILE_STEPS = 10  # as the series of an implicit derivative takes, or more
 _RANDOM = {"draw", "random_bits"}
 
 
@@ -31,7 +32,7 @@ def work(jaxpr: Any) -> float:
     """Scalar operations of all equations of a jaxpr, every step of a `scan` counted.
 
     XLA's own analysis of costs counts the body of a loop once, however often it runs.  Of a
-    `while` loop nobody knows that: it counts once here, too; of a `cond` the dearest branch does.
+    `while` loop nobody knows that: `WHILE_STEPS` is a guess; of a `cond` the dearest branch counts.
     """
     total = 0.0
     for eqn in jaxpr.eqns:
@@ -40,7 +41,7 @@ def work(jaxpr: Any) -> float:
             total += operations(eqn)
             continue
         each = [work(sub) for sub in inner]
-        times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
+        times = {"scan": eqn.params.get("length"), "while": WHILE_STEPS}.get(eqn.primitive.name, 1)
         total += max(each) if eqn.primitive.name == "cond" else times * sum(each)
     return total
 

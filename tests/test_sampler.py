@@ -206,6 +206,11 @@ def test_a_support_cannot_be_reparameterised():
         jscg.sampler(lambda x: x, support=[0, 1], reparameterized=True)
 
 
+def test_outcomes_that_are_listed_are_numbers():
+    with pytest.raises(jscg.JscgError, match=r"must be numbers.*range\(n\)"):
+        jscg.sampler(lambda x: x, support=[[0, 1], [1, 0]])
+
+
 def table(x, w):
     return jax.nn.log_softmax(jnp.array([0.0, 0.5, 1.0]) * w)[x + 1]
 
@@ -254,6 +259,24 @@ def test_outcomes_that_were_not_drawn_have_their_own_log_prob(estimator):
     found = np.asarray(jax.jit(jax.vmap(g, (None, 0)))(0.3, random.split(random.key(5), 20_000)))
     exact = jax.grad(exact_squared_sum)(0.3)
     assert abs(found.mean() - exact) < 4.5 * found.std() / np.sqrt(len(found))
+
+
+@pytest.mark.parametrize("draw", [LISTED, UNLISTED])
+def test_the_optimal_baseline_needs_no_list_of_outcomes(draw):
+    estimator = jscg.estimators.ScoreFunction(baseline="optimal")
+    g = jscg.grad_expectation(squared_sum(draw), estimators=estimator, num_samples=4)
+    found = np.asarray(jax.jit(jax.vmap(g, (None, 0)))(0.3, random.split(random.key(5), 5_000)))
+    exact = jax.grad(exact_squared_sum)(0.3)
+    assert abs(found.mean() - exact) < 4.5 * found.std() / np.sqrt(len(found))
+
+
+@pytest.mark.parametrize(
+    "estimator", [jscg.estimators.GumbelSoftmax(), jscg.estimators.Enumerate()]
+)
+def test_what_needs_all_outcomes_says_so_where_none_are_listed(estimator):
+    g = jscg.grad_expectation(squared_sum(UNLISTED), estimators=estimator)
+    with pytest.raises(jscg.JscgError, match="small finite s"):
+        g(0.3, random.key(0))
 
 
 def test_a_log_prob_at_the_drawn_value_alone_is_compared_with_no_other():

@@ -22,7 +22,7 @@ from jscg.draws._family import Family, Static, event_aligned, register, unaligne
 
 
 def _slope_of_log(log_x: jax.Array, a: jax.Array) -> jax.Array:
-    """d log(x) / da.
+    """The derivative of log(x) in a.
 
     F(x; a) = x^a / Gamma(a + 1) (1 + O(x)), so where x is less than the rounding of one,
     log(x) + (log(u) + log Gamma(a + 1)) / a moves by (digamma(a + 1) - log(x)) / a.
@@ -34,15 +34,16 @@ def _slope_of_log(log_x: jax.Array, a: jax.Array) -> jax.Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _moved(drawn: jax.Array, a: jax.Array, log_space: bool) -> jax.Array:
-    """The draw, or its logarithm, as a function of its shape."""
+    """The draw, or its logarithm: higher derivatives differentiate through both."""
     return drawn
 
 
 @_moved.defjvp
 def _moved_jvp(log_space: bool, primals, tangents):
     (drawn, a), (_, da) = primals, tangents
-    slope = _slope_of_log(drawn, a) if log_space else lax.random_gamma_grad(a, drawn)
-    return drawn, slope * da
+    x = _moved(drawn, a, log_space)
+    slope = _slope_of_log(x, a) if log_space else lax.random_gamma_grad(a, x)
+    return x, slope * da
 
 
 def _run(jaxpr, consts: list, args: list) -> list:

@@ -54,6 +54,6 @@ def relaxed_samples(
 
 def why_not_relaxed(node: Any) -> str | None:
     """Why a draw has no relaxed values, or None."""
-    if node.rule.support is None:
+    if node.outcomes is None:
         return f"{node.family} has no small finite support"
     return why_not_rerun(node)

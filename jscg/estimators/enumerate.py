@@ -52,6 +52,6 @@ class Enumerate(Estimator):
 
     def check(self, node: Any) -> str | None:
         """Needs a finite support."""
-        if node.rule.support is None:
+        if node.outcomes is None:
             return "its support is not a small finite set"
         return None
