@@ -33,10 +33,12 @@ from ._sampled import Sampled
 from ._sharding import left_to_xla, like, zeros
 from .estimators import Evaluations, Relaxed
 
-_AT_ONCE = 16  # runs that are mapped together where every element has its own
+_AT_ONCE = 16  # runs that are mapped together
+_UNROLLED = 2  # runs, of which each is a copy of the program to compile: a branch stays a branch
 _PICK = 0xFFFF
 
-Run = Callable[[jax.Array], list[Evaluated]]  # elements moved -> costs-to-go at every value
+# (elements moved, runs at once) -> costs-to-go at every value
+Run = Callable[[jax.Array, int], list[Evaluated]]
 Weights = tuple[list[jax.Array], list[Any]]  # of every outcome, and of every path
 
 
@@ -85,12 +87,13 @@ class Comparer:
         paths: list[jax.Array | None] = []
         if made.paths is not None:  # the same once more, with derivatives
             paths = estimator.compare(Sampled(scorer, draw.value, read)).paths or []
-        log_probs = []
+        outcomes = []
         for outcome, *column in zip(made.outcomes, *made.coefficients, strict=True):
-            counts = functools.reduce(jnp.logical_or, [c != 0 for c in column])
+            counts = functools.reduce(jnp.logical_or, [c != 0 for c in column if c is not None])
             counts = counts.reshape(counts.shape + (1,) * (value.ndim - counts.ndim))
             # Where nothing counts the outcome may be impossible, and have no score.
-            log_probs.append(scorer.log_prob(jnp.where(counts, outcome, value), read))
+            outcomes.append(jnp.where(counts, outcome, value))
+        log_probs = _mapped(lambda x: scorer.log_prob(x, read), outcomes, len(outcomes))
         return Chosen(made._replace(paths=None), draw.bits(), log_probs, paths)
 
     def nothing(self, node: StochasticNode) -> Chosen:
@@ -125,13 +128,20 @@ class Comparer:
             if node not in self.probers:
                 self.probers[node] = Prober(self.plan, node)
 
-            def costs_to_go(moved, prober=self.probers[node], node=node, e=evaluations):
+            def costs_to_go(
+                moved, at_once, prober=self.probers[node], own=own[node], values=evaluations.values
+            ):
                 """At each of the values."""
+                run = lambda value: prober.costs_to_go(fixed, moved, value)  # noqa: E731
+                plain = [v for v in values if v is not None and not isinstance(v, Relaxed)]
+                of_plain = iter(_mapped(run, plain, at_once))
                 return [
-                    Evaluated(own[node])
+                    Evaluated(own)
                     if value is None
-                    else prober.costs_to_go(fixed, moved, value)
-                    for value in e.values
+                    else run(value)
+                    if isinstance(value, Relaxed)
+                    else next(of_plain)
+                    for value in values
                 ]
 
             weights, slopes = _MOVES[groups.moves](groups, costs_to_go, evaluations, chosen.bits)
@@ -159,11 +169,23 @@ def _typed_as(value: jax.Array, e: Evaluations) -> Evaluations:
     )
 
 
+def _mapped(fun: Callable[[jax.Array], Any], arrays: list[jax.Array], at_once: int) -> list[Any]:
+    """The function of every array, of which many are one copy of it to compile."""
+    if len(arrays) <= _UNROLLED:
+        return [fun(array) for array in arrays]
+    stacked = jnp.stack(arrays)
+    if len(arrays) <= at_once:
+        found = jax.vmap(fun)(stacked)
+    else:
+        found = lax.map(fun, stacked, batch_size=at_once)
+    return [jax.tree.map(lambda x, i=i: x[i], found) for i in range(len(arrays))]
+
+
 # Which elements are moved in one run: each returns the weights.
 
 
 def _all_at_once(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
-    found = run(jnp.ones_like(e.coefficients[0][0], bool))
+    found = run(_everywhere(e), _AT_ONCE)
     weights, slopes = _weights(e, found), [evaluated.slope for evaluated in found]
     for slope, tilts in zip(slopes, e.tilts or [[]] * len(slopes), strict=True):
         for m, tilt in enumerate(tilts):
@@ -175,26 +197,27 @@ def _all_at_once(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> W
 
 def _one_of_each(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
     """One element, picked with a chance in proportion to its coefficients."""
-    size = functools.reduce(jnp.maximum, [jnp.abs(c) for row in e.coefficients for c in row])
+    size = functools.reduce(jnp.maximum, map(jnp.abs, _given(e)))
     pick = functools.partial(_picked, axes=groups.mixed)
     moved = left_to_xla(pick, size, bits) & (size > 0)
     total = jnp.sum(size, groups.mixed, keepdims=True)
     chance = jnp.where(moved, size, 1) / jnp.where(total > 0, total, 1)
-    return [jnp.where(moved, w / chance, 0) for w in _weights(e, run(moved))], []
+    return [jnp.where(moved, w / chance, 0) for w in _weights(e, run(moved, _AT_ONCE))], []
 
 
 def _each_in_turn(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
-    shape = e.coefficients[0][0].shape
-    sizes = [shape[a] for a in groups.mixed]
+    everywhere = _everywhere(e)
+    sizes = [everywhere.shape[a] for a in groups.mixed]
     count = math.prod(sizes)
+    elements = min(count, _AT_ONCE)
 
     def weights_of(index):
-        moved = jnp.ones_like(e.coefficients[0][0], bool)
+        moved = everywhere
         for axis, i in zip(groups.mixed, jnp.unravel_index(index, sizes), strict=True):
-            moved &= lax.broadcasted_iota(jnp.int32, shape, axis) == i
-        return [jnp.where(moved, w, 0) for w in _weights(e, run(moved))]
+            moved &= lax.broadcasted_iota(jnp.int32, moved.shape, axis) == i
+        return [jnp.where(moved, w, 0) for w in _weights(e, run(moved, _AT_ONCE // elements))]
 
-    found = lax.map(weights_of, jnp.arange(count), batch_size=min(count, _AT_ONCE))
+    found = lax.map(weights_of, jnp.arange(count), batch_size=elements)
     return [jnp.sum(w, 0) for w in found], []
 
 
@@ -204,8 +227,21 @@ _MOVES = {"all": _all_at_once, "one": _one_of_each, "each": _each_in_turn}
 def _weights(e: Evaluations, found: list[Evaluated]) -> list[jax.Array]:
     """For each outcome, the sum of its coefficients times costs-to-go."""
     columns = zip(*e.coefficients, strict=True)
-    each = [[c * q.cost for c, q in zip(column, found, strict=True)] for column in columns]
+    each = [
+        [c * q.cost for c, q in zip(column, found, strict=True) if c is not None]
+        for column in columns
+    ]
     return [functools.reduce(jnp.add, products) for products in each]
+
+
+def _given(e: Evaluations) -> list[jax.Array]:
+    """The coefficients that are not left out."""
+    return [c for row in e.coefficients for c in row if c is not None]
+
+
+def _everywhere(e: Evaluations) -> jax.Array:
+    """True for every element of the draw."""
+    return jnp.ones_like(_given(e)[0], bool)
 
 
 def _picked(size: jax.Array, bits: jax.Array, axes: tuple[int, ...]) -> jax.Array:

@@ -91,8 +91,7 @@ def class_weak_derivative(x: jax.Array, **parameter: jax.Array) -> tuple[list, l
     """dE[c] = sum over k of p_k d log p_k (c(k) - c(x)), the sample x being the negative part."""
     classes, probs = class_support(x.shape, **parameter)
     values = [jnp.full_like(x, k) for k in classes]
-    zero = jnp.zeros_like(probs[0])
-    rows = [[p if i == k else zero for i in range(len(probs))] for k, p in enumerate(probs)]
+    rows = [[p if i == k else None for i in range(len(probs))] for k, p in enumerate(probs)]
     return [*values, None], values, [*rows, [-p for p in probs]]
 
 

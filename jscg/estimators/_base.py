@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import jax
@@ -77,8 +78,8 @@ class Evaluations(NamedTuple):
       values: arrays as the draw has drawn one; None for its own sample, which costs no run; or
         `Relaxed`.
       outcomes: arrays of the same kind.
-      coefficients: for every value, and for every outcome, an array of the draw's shape.  An
-        outcome is not looked at where its coefficients are zero.
+      coefficients: for every value, and for every outcome, an array of the draw's shape, or None
+        for zeros.  An outcome is not looked at where its coefficients are zero.
       tilts: for every value, and for every outcome, weights of outcomes; an empty list for a value
         that is not relaxed.
       paths: for every value, differentiable weights of outcomes, or None.
@@ -86,7 +87,7 @@ class Evaluations(NamedTuple):
 
     values: list[jax.Array | Relaxed | None]
     outcomes: list[jax.Array]
-    coefficients: list[list[jax.Array]]
+    coefficients: Sequence[Sequence[jax.Array | None]]
     tilts: list[list[jax.Array]] | None = None
     paths: list[jax.Array | None] | None = None
 
