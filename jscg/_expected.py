@@ -16,13 +16,15 @@ from ._compat import bind
 from ._costs import CostNode
 from ._enumerable import Enumeration
 from ._frame import Expectation, Frame
-from ._indices import SYMBOLIC, Pieces, fold
+from ._indices import SYMBOLIC, Pieces, fold, for_each
 from ._primitives import MARKS, replay
 from ._program import Literal
 from ._sharding import like
-from ._uniform import KEPT, Uniform
+from ._uniform import KEPT, Stack, Uniform
 from ._weights import LogProb
 
+# Outcomes that are a copy of the way to the cost each, where what is known leaves little of it.
+UNROLLED = 2
 SUMS_AND_PRODUCTS = {"add", "add_any", "sub", "neg", "mul", "square", "reduce_sum", "dot_general"}
 
 
@@ -30,6 +32,7 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
     """The expectation of a cost over the draws that are enumerated."""
     path = sorted({i for e in enumerations for i in e.path})
     shape, dtype = tuple(cost.atom.aval.shape), cost.atom.aval.dtype
+    *_, last = enumerations = sorted(enumerations, key=lambda e: e.outcomes)
     times, pieces = jnp.multiply, Pieces()
     if not all(polynomial(frame.program.eqns[i]) for i in path):
         times = finite_product
@@ -58,30 +61,40 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
                 env[eqn.outvars[0]] = folded
                 continue
             args = [filled(v) for v in eqn.invars]
-            if eqn.primitive.name == "draw":
-                outs = [replay(*args, **eqn.params)]
-            elif eqn.primitive.name in MARKS:
-                outs = args[:1]
-            else:
-                outs = bind(eqn, *args)
+            outs = for_each(functools.partial(_run, eqn), args)
             env.update(zip(eqn.outvars, outs, strict=True))
         value = read(cost.atom)
-        zero = isinstance(value, Uniform) and value.number == 0
+        zero = isinstance(value, Uniform) and np.all(value.number == 0)
         return None if zero else filled(cost.atom)
 
     def over(rest: list[Enumeration], drawn: dict[Any, Any]) -> list[tuple[Any, Any]]:
         """Probabilities and values of all outcomes; no value is zero for certain."""
         first, *others = rest
+        values, probs, axes = outcomes(rw, frame, first)
+        known = isinstance(values, np.ndarray)
+
+        def chance(p: jax.Array) -> jax.Array:
+            return LogProb(p, axes).lay_out(first.relation, shape).astype(dtype)
+
+        if first is last and len(probs) > UNROLLED:  # all at once: one copy of the path
+            value = at(drawn | {first.node.var: Uniform(values) if known else Stack(values)})
+            if value is None:
+                return []
+            whole = value.array if isinstance(value, Stack) else value
+            whole = jnp.broadcast_to(whole, (len(probs), *shape))
+            return [(jax.vmap(chance)(jnp.asarray(probs)), whole)]
         found = []
-        for x, p in outcomes(rw, frame, first):
-            inner = drawn | {first.node.var: x}
+        for x, p in zip(values, probs, strict=True):
+            inner = drawn | {first.node.var: Uniform(x) if known else x}
             value = total(over(others, inner)) if others else at(inner)
             if value is not None:
-                found.append((p.lay_out(first.relation, shape).astype(dtype), value))
+                found.append((chance(p), value))
         return found
 
     def total(found: list[tuple[Any, Any]]) -> Any:
-        return functools.reduce(jnp.add, [times(*each) for each in found]) if found else None
+        products = [times(*each) for each in found]
+        sums = [jnp.sum(x, 0) if x.ndim > len(shape) else x for x in products]
+        return functools.reduce(jnp.add, sums) if sums else None
 
     found = over(enumerations, {})
     if not found:
@@ -109,29 +122,34 @@ def finite_product(prob: jax.Array, value: jax.Array) -> jax.Array:
     return prob * lax.select(counts, value, jnp.zeros_like(value))
 
 
-def outcomes(rw: Any, frame: Frame, e: Enumeration) -> list[tuple[Any, LogProb]]:
-    """The joint outcomes of a draw, each with its probability on the draw's aligned axes."""
-    node = e.node
+def outcomes(rw: Any, frame: Frame, e: Enumeration) -> tuple[Any, Any, tuple[int, ...]]:
+    """The joint outcomes of a draw, and the probability of each on the draw's aligned axes.
+
+    Returns:
+      For every outcome the number that all elements are, a vector of NumPy, or the value of the
+      draw; for every outcome the probability; and which axes of the draw those of these are.
+    """
+    node, scorer = e.node, rw.scorers[e.node]
     if node not in frame.supports:
-        frame.supports[node] = rw.scorers[node].support(frame.read)
+        of_few = node.outcomes <= UNROLLED
+        frame.supports[node] = scorer.support(frame.read) if of_few else scorer.table(frame.read)
     values, probs = frame.supports[node]
     aval, shape, dtype = node.var.aval, node.shape, node.var.aval.dtype
     axes = tuple(len(node.loops) + a for a in e.aligned)
     if len(e.aligned) == len(shape):  # one outcome for each element: no joint ones
-        return [
-            (Uniform(v), LogProb(p, axes)) for v, p in zip(values.astype(dtype), probs, strict=True)
-        ]
+        return values.astype(dtype), probs, axes
     mixed = [a for a in range(len(shape)) if a not in e.aligned]
     small = [1 if a in e.aligned else n for a, n in enumerate(shape)]
     count = math.prod(small)
     ways = np.array(list(itertools.product(range(len(values)), repeat=count)), int)
-    table = jnp.moveaxis(jnp.stack(probs), [1 + a for a in mixed], range(-len(mixed), 0))
+    table = jnp.moveaxis(jnp.asarray(probs), [1 + a for a in mixed], range(-len(mixed), 0))
     table = table.reshape(*table.shape[: 1 + len(axes)], count)
     joint = functools.reduce(jnp.multiply, [table[ways[:, m], ..., m] for m in range(count)])
-    return [
-        (
-            like(jnp.broadcast_to(values[way].reshape(small).astype(dtype), shape), aval),
-            LogProb(p, axes),
-        )
-        for way, p in zip(ways, joint, strict=True)
-    ]
+    each = values[ways].reshape(-1, *small).astype(dtype)
+    return jax.vmap(lambda x: like(jnp.broadcast_to(x, shape), aval))(each), joint, axes
+
+
+def _run(eqn: Any, *args: Any) -> list[Any]:
+    if eqn.primitive.name == "draw":
+        return [replay(*args, **eqn.params)]
+    return list(args[:1]) if eqn.primitive.name in MARKS else bind(eqn, *args)

@@ -7,6 +7,7 @@ index for each element, neither here nor where it is differentiated.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from jax import lax
 from . import _uniform
 from ._program import Literal, Program
 from ._sharding import like
-from ._uniform import Uniform
+from ._uniform import Stack, Uniform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +46,25 @@ class Columns:
 
     columns: tuple[Any, ...]
 
-    def fill(self, aval: Any) -> jax.Array:
+    def fill(self, aval: Any) -> jax.Array | Stack:
         """The array itself, of the type of another."""
         one = jax.ShapeDtypeStruct((*aval.shape[:-1], 1), aval.dtype)
         found = [c.fill(one) if isinstance(c, SYMBOLIC) else c for c in self.columns]
-        return like(jnp.concatenate(found, -1), aval)
+        return for_each(lambda *parts: like(jnp.concatenate(parts, -1), aval), found)
 
 
 SYMBOLIC = (Uniform, Count, Columns)
+
+
+def for_each(fun: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """A function of arrays, of the arrays of every outcome where some are stacked."""
+    axes = tuple(0 if isinstance(x, Stack) else None for x in args)
+    if not any(axis == 0 for axis in axes):
+        return fun(*args)
+    found = jax.vmap(fun, axes)(*(x.array if isinstance(x, Stack) else x for x in args))
+    return jax.tree.map(Stack, found)
+
+
 # An axis of so many elements is split into all of them, whichever are wanted.
 MANY = 64
 # Of arrays, by their id and an axis: the array itself, and all of its slices along the axis.
@@ -105,10 +117,14 @@ def fold(eqn: Any, args: list[Any], pieces: Pieces) -> Any:
     """The result of an equation if it is known, an operand or a part of one; else None."""
     name, first, out = eqn.primitive.name, args[0], eqn.outvars[0].aval
     if name == "lt" and isinstance(first, Count) and isinstance(args[1], Uniform):
-        return Uniform(np.asarray(False)) if args[1].number <= 0 else None
+        return Uniform(np.asarray(False)) if np.all(args[1].number <= 0) else None
     if name == "select_n" and isinstance(first, Uniform):
+        if not first.single:
+            known = all(isinstance(x, Uniform) for x in args)
+            return Uniform(np.choose(*_numbers(args))) if known else None
         chosen = args[1 + int(first.number)]
-        return chosen if isinstance(chosen, SYMBOLIC) or np.shape(chosen) == out.shape else None
+        whole = isinstance(chosen, (*SYMBOLIC, Stack)) or np.shape(chosen) == out.shape
+        return chosen if whole else None
     if name == "broadcast_in_dim" and isinstance(first, Count):
         axis = eqn.params["broadcast_dimensions"][first.axis]
         return Count(axis) if out.shape[axis] == eqn.invars[0].aval.shape[first.axis] else None
@@ -125,7 +141,7 @@ def gathered(eqn: Any, table: Any, indices: Columns | Uniform, pieces: Pieces) -
     """What a gather reads where some of its indices are known; None: nothing is gained."""
     numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
     out = eqn.outvars[0].aval
-    if isinstance(table, SYMBOLIC):
+    if isinstance(table, (*SYMBOLIC, Stack)):
         return None
     wanted = numbers.start_index_map
     columns = indices.columns if isinstance(indices, Columns) else (indices,) * len(wanted)
@@ -137,21 +153,33 @@ def gathered(eqn: Any, table: Any, indices: Columns | Uniform, pieces: Pieces) -
     # ... and those of which each element of the result reads one that is its own.
     own = zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)
     place |= {axis: batch[index_axis] for axis, index_axis in own}
-    operand, left, counts = table, [], []
+    operand, left, counts, each = table, [], [], None
     for axis, column in zip(wanted, columns, strict=True):
         size, full = sizes[axis], table.shape[axis]
-        if isinstance(column, Uniform) and 0 <= column.number <= full - size:
+        inside = isinstance(column, Uniform) and np.all(
+            (column.number >= 0) & (column.number <= full - size)
+        )
+        if inside and column.single:
             operand = _part(operand, axis, int(column.number), size, pieces)
+        elif inside and each is None:
+            each = (axis, size, column.number)
         elif isinstance(column, Count) and _counts_off(axis, batch[column.axis], eqn, place):
             place[axis] = batch[column.axis]
             counts.append((axis, column))
         else:
             left.append((axis, column))
     if not left:
-        for axis, _ in counts:
-            operand = lax.slice_in_dim(operand, 0, out.shape[place[axis]], axis=axis)
-        return _laid_out(operand, place, out)
-    if operand is table or any(isinstance(column, Uniform) for _, column in left):
+
+        def finish(operand: jax.Array) -> jax.Array:
+            for axis, _ in counts:
+                length = out.shape[place[axis]]
+                if length < operand.shape[axis]:
+                    operand = lax.slice_in_dim(operand, 0, length, axis=axis)
+            return _laid_out(operand, place, out)
+
+        return for_each(finish, [operand if each is None else _parts(operand, *each)])
+    unknown = any(isinstance(column, Uniform | Stack) for _, column in left)
+    if operand is table or each is not None or unknown:
         return None
     axes, rest = zip(*left, *counts, strict=True)
     aval = eqn.invars[1].aval
@@ -171,6 +199,26 @@ def _part(operand: jax.Array, axis: int, start: int, size: int, pieces: Pieces) 
         # With the operand, or its id might be used again.
         pieces[key] = (operand, list(lax.split(operand, (1,) * full, axis)))
     return pieces[key][1][start]
+
+
+def _parts(operand: jax.Array, axis: int, size: int, starts: np.ndarray) -> Stack:
+    """A slice for each outcome."""
+    steps = np.diff(starts)
+    if size == 1 and (np.all(steps == 1) or np.all(steps == -1)):  # a block, or it backwards
+        block = operand
+        if len(starts) < operand.shape[axis]:
+            first = int(starts.min())
+            block = lax.slice_in_dim(operand, first, first + len(starts), axis=axis)
+        block = block if steps[0] == 1 else lax.rev(block, (axis,))
+        return Stack(jnp.expand_dims(jnp.moveaxis(block, axis, 0), 1 + axis))
+    part = lambda start: lax.dynamic_slice_in_dim(operand, start, size, axis)  # noqa: E731
+    return Stack(jax.vmap(part)(starts))
+
+
+def _numbers(args: Sequence[Uniform]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Of a choice, which one, and the alternatives."""
+    which, *among = (np.asarray(x.number) for x in args)
+    return which, [*np.broadcast_arrays(*among, which)[:-1]]
 
 
 def _counts_off(axis: int, to: int, eqn: Any, place: dict[int, int]) -> bool:

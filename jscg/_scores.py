@@ -18,6 +18,7 @@ import numpy as np
 from ._compat import bind
 from ._nodes import StochasticNode
 from ._program import MOVES, Literal
+from .draws._family import each
 
 # What may stand between a sigmoid and the draw without changing the numbers.
 _MOVES = MOVES | {"slice", "convert_element_type"}
@@ -137,10 +138,9 @@ class Scorer:
     def squared_score(self, x: jax.Array, read: Callable[[Any], Any]) -> jax.Array:
         """The square of the score, in the logits of the outcomes, or in each scored parameter."""
         if self.node.outcomes is not None:
-            outcomes, probs = self.support(read)
-            p = jnp.stack(probs, -1)
-            hot = x[..., None] == jnp.asarray(outcomes).astype(x.dtype)
-            return jnp.sum((hot - p) ** 2, -1)
+            outcomes, p = self.table(read)
+            hot = x == jnp.asarray(outcomes).astype(x.dtype).reshape(-1, *(1,) * x.ndim)
+            return jnp.sum((hot - p) ** 2, 0)
         fixed = {a: read(a) for a in self.atoms}
         total = jnp.zeros(self.node.shape, self.dtype)
         for atom, value in fixed.items():
@@ -165,6 +165,16 @@ class Scorer:
 
     def support(self, read: Callable[[Any], Any]) -> tuple[np.ndarray, list[jax.Array]]:
         """The outcomes, and the probability of each, of the draw's shape."""
+        outcomes, probs = self._support(read)
+        return outcomes, [jnp.broadcast_to(p, self.node.shape) for p in each(probs)]
+
+    def table(self, read: Callable[[Any], Any]) -> tuple[np.ndarray, jax.Array]:
+        """The outcomes, and the probability of each on a first axis before those of the draw."""
+        outcomes, probs = self._support(read)
+        table = jnp.stack(probs) if isinstance(probs, list) else jnp.moveaxis(probs, -1, 0)
+        return outcomes, jnp.broadcast_to(table, (len(outcomes), *self.node.shape))
+
+    def _support(self, read: Callable[[Any], Any]) -> tuple[np.ndarray, Any]:
         rule, static = self.node.rule, dict(self.node.eqn.params["static"])
         fixed, names, values, mapped = self._values(read)
 
@@ -175,8 +185,7 @@ class Scorer:
         for level in reversed(range(len(self.node.eqn.params["batch"]))):
             axes = tuple(0 if m[level] else None for m in mapped)
             fun = _map_support(fun, axes)
-        outcomes, probs = fun(*values)
-        return outcomes, [jnp.broadcast_to(p, self.node.shape) for p in probs]
+        return fun(*values)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -199,6 +208,6 @@ def _map_support(fun, axes):
 
     def unmapped(*operands):
         outcomes, probs = fun(*operands)
-        return outcomes, [p[None] for p in probs]
+        return outcomes, jax.tree.map(lambda p: p[None], probs)
 
     return unmapped

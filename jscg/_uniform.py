@@ -1,5 +1,8 @@
 """Arrays whose elements are all the same known number, such as an outcome of a draw.
 
+Many outcomes are looked at together, on a first axis that the program does not see: then a known
+array has one number for each of them, and of all others there is a stack.
+
 Of `x * l` at the outcomes 0 and 1 nothing and l are left: what a person would have written.
 """
 
@@ -22,18 +25,42 @@ COMPUTED = {"lt": np.less, "add": np.add, "sub": np.subtract}
 
 
 @dataclasses.dataclass(frozen=True)
+class Stack:
+    """An array for each of many outcomes.
+
+    Attributes:
+      array: all of them, outcomes first.
+    """
+
+    array: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
 class Uniform:
     """An array of one number.
 
     Attributes:
-      number: the number, of the dtype of the array.
+      number: the number, of the dtype of the array; a vector if there is one for each outcome.
     """
 
     number: np.ndarray
 
-    def fill(self, aval: Any) -> jax.Array:
+    def __post_init__(self):
+        """What is the same for all outcomes is one number."""
+        number = np.asarray(self.number)
+        if number.ndim and np.all(number == number[0]):
+            object.__setattr__(self, "number", number[0])
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one number for all outcomes."""
+        return not np.ndim(self.number)
+
+    def fill(self, aval: Any) -> jax.Array | Stack:
         """The array itself, of the type of another."""
-        return like(jnp.full(aval.shape, self.number), aval)
+        if self.single:
+            return like(jnp.full(aval.shape, self.number), aval)
+        return Stack(jax.vmap(lambda x: like(jnp.full(aval.shape, x), aval))(self.number))
 
 
 def fold(eqn: Any, args: list[Any]) -> Any:
@@ -49,8 +76,10 @@ def fold(eqn: Any, args: list[Any]) -> Any:
             return Uniform(COMPUTED[name](*numbers))
     if name == "mul":
         for one, other in (args, args[::-1]):
-            if isinstance(one, Uniform) and one.number in (0, 1):
+            if isinstance(one, Uniform) and one.single and one.number in (0, 1):
                 if isinstance(other, Uniform) or not one.number:
                     return other if one.number else one
+                if isinstance(other, Stack):
+                    return other if np.shape(other.array)[1:] == out.shape else None
                 return like(jnp.broadcast_to(jnp.asarray(other, out.dtype), out.shape), out)
     return None

@@ -59,7 +59,8 @@ class LogProb(NamedTuple):
             assert b is not None
             out = out.band(axis, b[1:], shape[place])
         out = out.order(places[place] for place in sorted(places))
-        return out.array.reshape([shape[i] if i in places else 1 for i in range(len(shape))])
+        whole = tuple(shape[i] if i in places else 1 for i in range(len(shape)))
+        return out.array if out.array.shape == whole else out.array.reshape(whole)
 
 
 def band_sum(array: jax.Array, axis: int, reach: tuple[float, float], length: int) -> jax.Array:

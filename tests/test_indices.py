@@ -7,42 +7,49 @@ import pytest
 
 import jscg
 
-N, OUTCOMES = 7, 3
+N = 7
 ROWS = jnp.arange(N)
-STACK = jax.random.normal(jax.random.key(2), (4, N, OUTCOMES))
+STACK = jax.random.normal(jax.random.key(2), (4, N, 3))
 PLACES = jax.random.randint(jax.random.key(3), (N,), 0, 4)
 
-# A table [N, OUTCOMES] is looked up at x [N]; how many gathers are left for each outcome.
+# A table [N, outcomes] is looked up at x [N]; how many gathers are left of the one: for each of
+# two outcomes, which are looked at one by one, and for three together.
 LOOKUPS = {
-    "rows": (lambda t, x: t[jnp.arange(N), x], 0),
-    "rows made outside": (lambda t, x: t[ROWS, x], 0),
-    "rows of numpy": (lambda t, x: t[np.arange(N), x], 0),
-    "columns": (lambda t, x: t.T[x, jnp.arange(N)], 0),
-    "backwards": (lambda t, x: t[jnp.arange(N), -1 - x], 0),
-    "first rows": (lambda t, x: jnp.concatenate([t, t])[jnp.arange(N), x], 0),
-    "along an axis": (lambda t, x: jnp.take_along_axis(t, x[:, None], 1), 0),
-    "vmap": (lambda t, x: jax.vmap(lambda row, i: row[i])(t, x), 0),
-    "one row": (lambda t, x: t[0][x], 0),
-    "whole rows": (lambda t, x: t[x] * t[1], 0),
-    "take": (lambda t, x: jnp.take(t[0], x), 0),
-    "an axis between": (lambda t, x: STACK[:, jnp.arange(N), x] * t[:4, :1], 0),
-    "an axis last": (lambda t, x: STACK.T[x, jnp.arange(N)] * t[:, :1], 0),
-    "diagonal": (lambda t, x: t[x, x], 0),
+    "rows": (lambda t, x: t[jnp.arange(N), x], 0, 0),
+    "rows made outside": (lambda t, x: t[ROWS, x], 0, 0),
+    "rows of numpy": (lambda t, x: t[np.arange(N), x], 0, 0),
+    "columns": (lambda t, x: t.T[x, jnp.arange(N)], 0, 0),
+    "backwards": (lambda t, x: t[jnp.arange(N), -1 - x], 0, 0),
+    "first rows": (lambda t, x: jnp.concatenate([t, t])[jnp.arange(N), x], 0, 0),
+    "along an axis": (lambda t, x: jnp.take_along_axis(t, x[:, None], 1), 0, 0),
+    "vmap": (lambda t, x: jax.vmap(lambda row, i: row[i])(t, x), 0, 0),
+    "one row": (lambda t, x: t[0][x], 0, 0),
+    "whole rows": (lambda t, x: t[x] * t[1], 0, 0),
+    "take": (lambda t, x: jnp.take(t[0], x), 0, 0),
+    "an axis between": (lambda t, x: STACK[:, jnp.arange(N), x] * t[:4, :1], 0, 0),
+    "an axis last": (lambda t, x: STACK.T[x, jnp.arange(N)] * t[:, :1], 0, 0),
+    "diagonal": (lambda t, x: t[x, x], 0, 1),
     "one axis twice": (
         lambda t, x: (t.T[:, :, None] * t[:, 0])[x, jnp.arange(N), jnp.arange(N)],
         1,
+        1,
     ),
-    "with data": (lambda t, x: STACK[PLACES, 1, x] * t[:, 0], 1),
-    "with data and rows": (lambda t, x: STACK[PLACES, jnp.arange(N), x] * t[:, 0], 1),
-    "the first row": (lambda t, x: t[jnp.arange(1), x], 0),
-    "filled": (lambda t, x: t.at[jnp.arange(N), x + 1].get(mode="fill", fill_value=0.5), None),
-    "clipped": (lambda t, x: t.at[jnp.arange(N), x + 1].get(mode="clip"), None),
+    "with data": (lambda t, x: STACK[PLACES, 1, x] * t[:, 0], 1, 1),
+    "with data and rows": (lambda t, x: STACK[PLACES, jnp.arange(N), x] * t[:, 0], 1, 1),
+    "the first row": (lambda t, x: t[jnp.arange(1), x], 0, 0),
+    "filled": (
+        lambda t, x: t.at[jnp.arange(N), x + 1].get(mode="fill", fill_value=0.5),
+        None,
+        None,
+    ),
+    "clipped": (lambda t, x: t.at[jnp.arange(N), x + 1].get(mode="clip"), None, None),
 }
 
 
+@pytest.mark.parametrize("outcomes", [2, 3])
 @pytest.mark.parametrize("name", LOOKUPS)
-def test_a_table_is_sliced(name):
-    look, gathers = LOOKUPS[name]
+def test_a_table_is_sliced(name, outcomes):
+    look, of_each, of_all = LOOKUPS[name]
 
     def term(table, x):
         return jnp.sin(look(table, x))
@@ -52,7 +59,7 @@ def test_a_table_is_sliced(name):
 
     def mean(params):
         total = 0.0
-        for outcome in range(OUTCOMES):
+        for outcome in range(outcomes):
             found = term(params[1], jnp.full(N, outcome))
             # Along its one axis of length N, the elements of the draw.
             each = (np.array(found.shape) == N) * (N - 1) + 1
@@ -60,14 +67,14 @@ def test_a_table_is_sliced(name):
         return total
 
     kl, kt = jax.random.split(jax.random.key(0))
-    params = jax.random.normal(kl, (N, OUTCOMES)), jax.random.normal(kt, (N, OUTCOMES))
+    params = jax.random.normal(kl, (N, outcomes)), jax.random.normal(kt, (N, outcomes))
     gradient = jscg.grad_expectation(cost)
     for got, exact in zip(gradient(params, kl), jax.grad(mean)(params), strict=True):
         np.testing.assert_allclose(got, exact, atol=2e-6)
     found = str(jax.make_jaxpr(gradient)(params, kl)).count("gather[")
-    if gathers is not None:
+    if of_all is not None:
         in_the_program = str(jax.make_jaxpr(cost)(params, kl)).count("gather[")
-        assert found == in_the_program + OUTCOMES * gathers
+        assert found == in_the_program + (of_all if outcomes > 2 else 2 * of_each)
 
 
 def test_keys_beside_the_way_are_no_integers():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jscg.draws._family import each
 from jscg.draws._numerics import at_least_float32, xlogy
 
 # Up to here a sum over all of them is faster than a gather, whose derivative is a scatter.
@@ -89,7 +90,8 @@ def class_neighbour(
 
 def class_weak_derivative(x: jax.Array, **parameter: jax.Array) -> tuple[list, list, list]:
     """dE[c] = sum over k of p_k d log p_k (c(k) - c(x)), the sample x being the negative part."""
-    classes, probs = class_support(x.shape, **parameter)
+    classes, table = class_support(x.shape, **parameter)
+    probs = each(table)
     values = [jnp.full_like(x, k) for k in classes]
     rows = [[p if i == k else None for i in range(len(probs))] for k, p in enumerate(probs)]
     return [*values, None], values, [*rows, [-p for p in probs]]
@@ -100,16 +102,10 @@ def _chosen(probs: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.take_along_axis(probs, last, -1)[..., 0]
 
 
-def _each(probs: jax.Array) -> list[jax.Array]:
-    """The probability of every class: split, because the derivative of that is one array."""
-    parts = lax.split(probs, (1,) * probs.shape[-1], probs.ndim - 1)
-    return [jnp.squeeze(part, -1) for part in parts]
-
-
 def class_support(
     shape: tuple[int, ...] | None, **parameter: jax.Array
-) -> tuple[np.ndarray, list[jax.Array]]:
-    """The classes 0 to K - 1, and the probability of each, of that shape."""
+) -> tuple[np.ndarray, jax.Array]:
+    """The classes 0 to K - 1, and the probability of each, of that shape, on a last axis."""
     if "logits" in parameter:
         probs = _softmax(at_least_float32(parameter["logits"]))
     else:
@@ -118,4 +114,4 @@ def class_support(
     batch = probs.shape[:-1] if shape is None else tuple(shape)
     classes = probs.shape[-1]
     probs = jnp.broadcast_to(probs, (*batch, classes))
-    return np.arange(classes, dtype=jnp.result_type(int)), _each(probs)
+    return np.arange(classes, dtype=jnp.result_type(int)), probs

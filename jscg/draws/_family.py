@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 Static = Mapping[str, Any]
@@ -61,6 +62,15 @@ def unenumerable(static: Static, **shapes: tuple[int, ...]) -> int | None:
     return None
 
 
+def each(probs: Sequence[jax.Array] | jax.Array) -> list[jax.Array]:
+    """The probabilities of a `support`, one by one."""
+    if not isinstance(probs, jax.Array):
+        return list(probs)
+    # Split, because the derivative of that is one array.
+    parts = lax.split(probs, (1,) * probs.shape[-1], probs.ndim - 1)
+    return [jnp.squeeze(part, -1) for part in parts]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Family:
     """One sampler of `jax.random`. Families compare and hash by identity.
@@ -81,8 +91,8 @@ class Family:
         forms: `{("p", "logistic"): "logits"}` says that where `p` is known to be `logistic(z)`,
             `log_prob` and `support` take `logits=z` in place of `p`.
         support: `support(static, **operands)` gives `(values, probs)`: the K possible values of
-            one outcome, a NumPy array, and the probability of each, K arrays of the batch shape.
-            None: too many.
+            one outcome, a NumPy array, and the probability of each: K arrays of the batch shape,
+            or one with K as its last axis (see `each`). None: too many.
         event_ndim: trailing axes of the draw that are one joint outcome; `event_ndim` among
             `static` goes before it.
         operand_axes: `operand_axes(name, operand_ndim, out_ndim, static)`, for each axis of the

@@ -27,7 +27,7 @@ def log_prob(x: jax.Array, static: Static, **parameter: ArrayLike) -> jax.Array:
     return class_log_prob(x, **_classes_last(static, parameter))
 
 
-def support(static: Static, **parameter: ArrayLike) -> tuple[np.ndarray, list[jax.Array]]:
+def support(static: Static, **parameter: ArrayLike) -> tuple[np.ndarray, jax.Array]:
     """The classes 0 to K - 1 and their probabilities."""
     return class_support(static.get("shape"), **_classes_last(static, parameter))
 

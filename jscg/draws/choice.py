@@ -36,7 +36,7 @@ def log_prob(
 
 def support(
     static: Static, *, p: ArrayLike | None = None, logits: ArrayLike | None = None
-) -> tuple[np.ndarray, list[jax.Array]]:
+) -> tuple[np.ndarray, jax.Array]:
     """The indices 0 to n - 1 and their probabilities."""
     return class_support(static.get("shape", ()), **_parameter(static, p, logits))
 

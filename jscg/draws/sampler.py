@@ -36,10 +36,9 @@ def elsewhere(static: Static) -> bool:
 
 def support(
     static: Static, *, log_probs: jax.Array, **_: jax.Array
-) -> tuple[np.ndarray, list[jax.Array]]:
+) -> tuple[np.ndarray, jax.Array]:
     """The outcomes that the user has listed."""
-    probs = [jnp.exp(log_probs[..., k]) for k in range(log_probs.shape[-1])]
-    return np.asarray(static["support"], static["dtype"]), probs
+    return np.asarray(static["support"], static["dtype"]), jnp.exp(log_probs)
 
 
 def support_size(static: Static, **shapes: tuple[int, ...]) -> int | None:
