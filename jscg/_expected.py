@@ -131,6 +131,7 @@ def outcomes(rw: Any, frame: Frame, e: Enumeration) -> tuple[Any, Any, tuple[int
     """
     node, scorer = e.node, rw.scorers[e.node]
     if node not in frame.supports:
+        assert node.outcomes is not None
         of_few = node.outcomes <= UNROLLED
         frame.supports[node] = scorer.support(frame.read) if of_few else scorer.table(frame.read)
     values, probs = frame.supports[node]
