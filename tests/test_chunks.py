@@ -61,6 +61,11 @@ def entropy(p, key):
     return jnp.sum(jax.nn.log_sigmoid(logits)), {"x": x}
 
 
+def convolved(p, key):
+    x = random.bernoulli(key, jax.nn.sigmoid(p[0]), (6,)).astype(float)
+    return jnp.sum(jnp.convolve(x, jnp.array([1.0, p[1], 0.5])) ** 2), {"x": x}
+
+
 SCORE = estimators.ScoreFunction()
 CASES = {
     "loop, leave-one-out": (in_a_loop, SCORE),
@@ -70,6 +75,7 @@ CASES = {
     "batch, leave-one-out": (with_a_batch, SCORE),
     "batch, default": (with_a_batch, estimators.Auto(fits=False)),
     "batch, compared": (with_a_batch, estimators.DisARM()),
+    "convolution, default": (convolved, None),
     "pathwise": (pathwise, None),
     "enumerated": (entropy, estimators.Enumerate()),
 }
