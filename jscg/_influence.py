@@ -202,4 +202,5 @@ def _through(b, axes):
     if not isinstance(axis, int):
         return b
     t = axes[axis]
-    return None if t is None else band(t[0], lo + t[1], hi + t[2])
+    # JAX's batching writes some axes as numbers of NumPy, which no loop is.
+    return None if t is None else band(int(t[0]), lo + t[1], hi + t[2])

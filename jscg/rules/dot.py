@@ -31,7 +31,6 @@ def convolution(eqn):
     lhs: list[AxisTransfer] = [None] * len(shape_of(eqn.invars[0]))
     rhs: list[AxisTransfer] = [None] * len(shape_of(eqn.invars[1]))
     if params["batch_group_count"] == 1:
-        # Under vmap these are numbers of NumPy; an axis is a Python integer.
-        lhs[dims.lhs_spec[0]] = (int(dims.out_spec[0]), 0, 0)
-        rhs[dims.rhs_spec[0]] = (int(dims.out_spec[1]), 0, 0)
+        lhs[dims.lhs_spec[0]] = (dims.out_spec[0], 0, 0)
+        rhs[dims.rhs_spec[0]] = (dims.out_spec[1], 0, 0)
     return [[tuple(lhs), tuple(rhs)]]
