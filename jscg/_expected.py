@@ -146,7 +146,7 @@ def outcomes(rw: Any, frame: Frame, e: Enumeration) -> tuple[Any, Any, tuple[int
     table = jnp.moveaxis(jnp.asarray(probs), [1 + a for a in mixed], range(-len(mixed), 0))
     table = table.reshape(*table.shape[: 1 + len(axes)], count)
     joint = functools.reduce(jnp.multiply, [table[ways[:, m], ..., m] for m in range(count)])
-    each = values[ways].reshape(-1, *small).astype(dtype)
+    each = jnp.asarray(values[ways].reshape(-1, *small).astype(dtype))
     return jax.vmap(lambda x: like(jnp.broadcast_to(x, shape), aval))(each), joint, axes
 
 

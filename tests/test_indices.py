@@ -87,3 +87,20 @@ def test_keys_beside_the_way_are_no_integers():
 
     keys = jax.random.split(jax.random.key(0), 4)
     assert jax.vmap(jscg.grad_expectation(squared), (None, 0))(0.5, keys).shape == (4,)
+
+
+def test_joint_outcomes_of_elements_that_are_mixed():
+    """One element on two axes of length one, and two elements: a product reaches no single one."""
+    logits = jax.random.normal(jax.random.key(1), (1, 2, 4))
+    weights = jnp.array([0.3, 1.0, -0.5, 2.0])
+
+    def cost(logits, key):
+        return jnp.prod(weights[jax.random.categorical(key, logits)] + 1)
+
+    def mean(logits):
+        return jnp.prod(jax.nn.softmax(logits) @ (weights + 1))
+
+    chosen = jscg.estimators.Enumerate()
+    for part in (logits, logits[:, :1]):
+        found = jscg.grad_expectation(cost, estimators=chosen)(part, jax.random.key(0))
+        np.testing.assert_allclose(found, jax.grad(mean)(part), rtol=1e-5, atol=1e-6)
