@@ -16,11 +16,11 @@ from ._compat import bind
 from ._costs import CostNode
 from ._enumerable import Enumeration
 from ._frame import Expectation, Frame
-from ._indices import SYMBOLIC, Pieces, fold, for_each
+from ._indices import SYMBOLIC, Pieces, fold
 from ._primitives import MARKS, replay
 from ._program import Literal
 from ._sharding import like
-from ._uniform import KEPT, Stack, Uniform
+from ._uniform import KEPT, Stack, Uniform, for_each
 from ._weights import LogProb
 
 # Outcomes that are a copy of the way to the cost each, where what is known leaves little of it.

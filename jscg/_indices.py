@@ -7,7 +7,6 @@ index for each element, neither here nor where it is differentiated.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ from jax import lax
 from . import _uniform
 from ._program import Literal, Program
 from ._sharding import like
-from ._uniform import Stack, Uniform
+from ._uniform import Stack, Uniform, for_each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,17 +53,6 @@ class Columns:
 
 
 SYMBOLIC = (Uniform, Count, Columns)
-
-
-def for_each(fun: Callable[..., Any], args: Sequence[Any]) -> Any:
-    """A function of arrays, of the arrays of every outcome where some are stacked."""
-    axes = tuple(0 if isinstance(x, Stack) else None for x in args)
-    if not any(axis == 0 for axis in axes):
-        return fun(*args)
-    found = jax.vmap(fun, axes)(*(x.array if isinstance(x, Stack) else x for x in args))
-    return jax.tree.map(Stack, found)
-
-
 # An axis of so many elements is split into all of them, whichever are wanted.
 MANY = 64
 # Of arrays, by their id and an axis: the array itself, and all of its slices along the axis.
@@ -120,8 +108,10 @@ def fold(eqn: Any, args: list[Any], pieces: Pieces) -> Any:
         return Uniform(np.asarray(False)) if np.all(args[1].number <= 0) else None
     if name == "select_n" and isinstance(first, Uniform):
         if not first.single:
-            known = all(isinstance(x, Uniform) for x in args)
-            return Uniform(np.choose(*_numbers(args))) if known else None
+            if len(args) > 3 or not all(isinstance(x, Uniform) for x in args):
+                return None
+            no, yes = (x.number for x in args[1:])
+            return Uniform(np.where(first.number, yes, no))
         chosen = args[1 + int(first.number)]
         whole = isinstance(chosen, (*SYMBOLIC, Stack)) or np.shape(chosen) == out.shape
         return chosen if whole else None
@@ -178,8 +168,9 @@ def gathered(eqn: Any, table: Any, indices: Columns | Uniform, pieces: Pieces) -
             return _laid_out(operand, place, out)
 
         return for_each(finish, [operand if each is None else _parts(operand, *each)])
-    unknown = any(isinstance(column, Uniform | Stack) for _, column in left)
-    if operand is table or each is not None or unknown:
+    # What is left must be within the table, and the same for all outcomes.
+    other = any(isinstance(column, Uniform | Stack) for _, column in left)
+    if operand is table or each is not None or other:
         return None
     axes, rest = zip(*left, *counts, strict=True)
     aval = eqn.invars[1].aval
@@ -213,12 +204,6 @@ def _parts(operand: jax.Array, axis: int, size: int, starts: np.ndarray) -> Stac
         return Stack(jnp.expand_dims(jnp.moveaxis(block, axis, 0), 1 + axis))
     part = lambda start: lax.dynamic_slice_in_dim(operand, start, size, axis)  # noqa: E731
     return Stack(jax.vmap(part)(starts))
-
-
-def _numbers(args: Sequence[Uniform]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Of a choice, which one, and the alternatives."""
-    which, *among = (np.asarray(x.number) for x in args)
-    return which, [*np.broadcast_arrays(*among, which)[:-1]]
 
 
 def _counts_off(axis: int, to: int, eqn: Any, place: dict[int, int]) -> bool:

@@ -9,6 +9,7 @@ Of `x * l` at the outcomes 0 and 1 nothing and l are left: what a person would h
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -35,6 +36,15 @@ class Stack:
     array: jax.Array
 
 
+def for_each(fun: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """A function of arrays, of the arrays of every outcome where some are stacked."""
+    axes = tuple(0 if isinstance(x, Stack) else None for x in args)
+    if not any(axis == 0 for axis in axes):
+        return fun(*args)
+    found = jax.vmap(fun, axes)(*(x.array if isinstance(x, Stack) else x for x in args))
+    return jax.tree.map(Stack, found)
+
+
 @dataclasses.dataclass(frozen=True)
 class Uniform:
     """An array of one number.
@@ -58,9 +68,8 @@ class Uniform:
 
     def fill(self, aval: Any) -> jax.Array | Stack:
         """The array itself, of the type of another."""
-        if self.single:
-            return like(jnp.full(aval.shape, self.number), aval)
-        return Stack(jax.vmap(lambda x: like(jnp.full(aval.shape, x), aval))(self.number))
+        number = self.number if self.single else Stack(jnp.asarray(self.number))
+        return for_each(lambda x: like(jnp.full(aval.shape, x), aval), [number])
 
 
 def fold(eqn: Any, args: list[Any]) -> Any:

@@ -20,6 +20,7 @@ LOOKUPS = {
     "rows of numpy": (lambda t, x: t[np.arange(N), x], 0, 0),
     "columns": (lambda t, x: t.T[x, jnp.arange(N)], 0, 0),
     "backwards": (lambda t, x: t[jnp.arange(N), -1 - x], 0, 0),
+    "both ways": (lambda t, x: t[jnp.arange(N), x - 1], 0, 1),
     "first rows": (lambda t, x: jnp.concatenate([t, t])[jnp.arange(N), x], 0, 0),
     "along an axis": (lambda t, x: jnp.take_along_axis(t, x[:, None], 1), 0, 0),
     "vmap": (lambda t, x: jax.vmap(lambda row, i: row[i])(t, x), 0, 0),

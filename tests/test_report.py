@@ -18,6 +18,7 @@ import jscg
 from jscg import _advice, _alternatives, _choices, _estimates, _signal
 from jscg import estimators as est
 from jscg._api import options_of
+from jscg._work import WHILE_STEPS, work
 
 pytestmark = pytest.mark.slow
 
@@ -491,6 +492,15 @@ def test_the_work_of_every_step_is_counted():
         return _estimates.once(arguments, gradient).work
 
     assert work(100) == pytest.approx(10 * work(10), rel=0.2)
+
+
+def test_a_while_loop_counts_as_some_steps():
+    def loop(x):
+        return lax.while_loop(lambda x: x[0] < 1, lambda x: jnp.sin(x) * 2, x)
+
+    x = jnp.ones(50)
+    step = work(jax.make_jaxpr(lambda x: (x[0] < 1, jnp.sin(x) * 2))(x).jaxpr)
+    assert work(jax.make_jaxpr(loop)(x).jaxpr) == pytest.approx(WHILE_STEPS * step, rel=0.1)
 
 
 def pair(p, key):

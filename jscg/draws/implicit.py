@@ -1,9 +1,9 @@
 """Gamma draws and those made of them, with the implicit derivative in their shape.
 
 A draw x of shape a moves with a so that F(x; a), its distribution function, stays as it is
-(Figurnov, Mohamed and Mnih 2018, section 3.2).  `jax.random` has that derivative too, but on CPUs
-it computes one element after the other, which takes some ten times as long; and it takes log(x)
-for the smallest number that the dtype has where x is smaller, though log(x) is exact there.
+(Figurnov, Mohamed and Mnih 2018).  `jax.random` has that derivative too, but on CPUs it computes
+one element after the other; and where x is smaller than all numbers of the dtype, it takes the
+smallest of them in place of x, though log(x) is exact there.
 """
 
 from __future__ import annotations
@@ -97,25 +97,17 @@ _ELEMENTWISE: dict[str, tuple[str, ...]] = {
 for _name, _operands in _ELEMENTWISE.items():
     register(Family(_name, _operands, discrete=False, implicit=True, replay=_replay(_name)))
 
-register(
-    Family(
-        name="ball",
-        operands=("p",),
-        discrete=False,
-        implicit=True,
-        event_ndim=1,
-        operand_axes=unaligned,
-        replay=_replay("ball"),
+_JOINT = (("ball", "p", unaligned), ("dirichlet", "alpha", event_aligned(1, alpha=1)))
+
+for _name, _operand, _axes in _JOINT:
+    register(
+        Family(
+            name=_name,
+            operands=(_operand,),
+            discrete=False,
+            implicit=True,
+            event_ndim=1,
+            operand_axes=_axes,
+            replay=_replay(_name),
+        )
     )
-)
-register(
-    Family(
-        name="dirichlet",
-        operands=("alpha",),
-        discrete=False,
-        implicit=True,
-        event_ndim=1,
-        operand_axes=event_aligned(1, alpha=1),
-        replay=_replay("dirichlet"),
-    )
-)
