@@ -16,6 +16,10 @@ from .estimators import Estimator
 from .rules import RULES
 
 LONGEST_CHEAP_PATH = 256
+FEW = 16  # outcomes, with which every cheap path may be walked
+# With more of them: outcomes times equations, and the largest array over all outcomes.  Drawing one of
+# k classes takes k random numbers, each of which takes a hundred operations or two.
+MOST_STEPS, MOST_ELEMENTS = 2**15, 2**20
 
 
 @dataclasses.dataclass(eq=False)
@@ -88,6 +92,22 @@ def enumerable(
     if elements * math.log(size) > math.log(estimator.outcomes) + 1e-9:
         return f"{elements} elements with {size} outcomes each reach the same cost"
     return Enumeration(node, path, relation, tuple(aligned), size**elements)
+
+
+def affordable(together: list[Enumeration], estimator: Estimator) -> bool:
+    """Whether the enumerations of one cost, at all of their joint outcomes, cost little enough."""
+    outcomes = math.prod(e.outcomes for e in together)
+    if not estimator.only_cheap or outcomes <= FEW:
+        return outcomes <= estimator.outcomes
+    steps = len(set().union(*(e.path for e in together)))
+    sizes = [math.prod(e.node.shape) for e in together]
+    # The parameters of a categorical draw are as large as that, and it draws as many numbers.
+    known = max(math.prod(v.aval.shape) for e in together for v in e.node.eqn.invars)
+    return (
+        outcomes <= estimator.outcomes
+        and outcomes * steps <= MOST_STEPS
+        and outcomes * max(sizes) <= max(MOST_ELEMENTS, known)
+    )
 
 
 def behind_draws(

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ._costs import CostNode
-from ._enumerable import Enumeration, behind_draws, enumerable
+from ._enumerable import Enumeration, affordable, behind_draws, enumerable
 from ._errors import refuse
 from ._nodes import StochasticNode
 from ._pairs import BEHIND, IN_LATER_STEPS, Pair, Reason, Score, was_chosen
@@ -72,7 +72,7 @@ def weigh(cost: CostNode, found: list[Pair], influence, producers, kept) -> Weig
             why = pair.why or enumerable(node, cost, estimator, influence, producers)
             if isinstance(why, Enumeration) and _crosses(why, kept):
                 why = "a draw that is relaxed meets it on the way to a cost"
-            if isinstance(why, Enumeration) and _affordable(weight, why, estimator):
+            if isinstance(why, Enumeration) and affordable([*weight.enumerations, why], estimator):
                 weight.enumerations.append(why)
                 cheap = "elementwise work makes the cost of it" if pair.only_cheap else chosen
                 reasons[node] = Reason("enumerated", f"{why.outcomes} outcomes, and {cheap}")
@@ -98,13 +98,6 @@ def weigh(cost: CostNode, found: list[Pair], influence, producers, kept) -> Weig
 def _crosses(found: Enumeration, kept: set[tuple[Program, int]]) -> bool:
     """Whether the way from a draw to a cost holds one of some equations."""
     return any((found.node.program, index) in kept for index in found.path)
-
-
-def _affordable(weight: Weight, found: Enumeration, estimator: Estimator) -> bool:
-    outcomes = found.outcomes
-    for other in weight.enumerations:
-        outcomes *= other.outcomes
-    return outcomes <= estimator.outcomes
 
 
 def _cannot_enumerate(node: StochasticNode, why: Any) -> None:

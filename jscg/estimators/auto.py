@@ -27,7 +27,9 @@ class Auto(Estimator):
     What it picked for a function, and why, is told by `jscg.graph`.
 
     Attributes:
-      max_outcomes: the largest support that is enumerated.
+      max_outcomes: the largest support that is enumerated.  Above 16 that is done only where it
+        takes about as long as to draw one outcome: a few operations for each, and no array much
+        larger than the draw's parameters.
       fits: whether baselines are fitted.
       compares_draws: whether the program may be run again at other values of a draw.
       upstream: whether fitted baselines are predicted also from costs that a draw does not
@@ -45,7 +47,7 @@ class Auto(Estimator):
       Array([2., 2.], dtype=float32)
     """
 
-    max_outcomes: int = 16
+    max_outcomes: int = 1024
     fits: bool = True
     compares_draws: bool = True
     upstream: bool = False

@@ -1,0 +1,85 @@
+"""Which costs the default enumerates: those of few outcomes, and of many where it costs little."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import random
+
+import jscg
+
+KEY = random.key(7)
+
+
+def looked_up(logits, key):
+    """Twenty rows of many classes: a table of costs, and the log-prob."""
+    x = random.categorical(key, logits)
+    costs = jnp.sin(jnp.arange(logits.shape[1], dtype=float))
+    own = jnp.take_along_axis(jax.nn.log_softmax(logits), x[:, None], 1)
+    return jnp.sum(costs[x] + own[:, 0])
+
+
+def long_way(logits, key):
+    """A cost that takes two hundred steps for each of many outcomes."""
+    cost = random.categorical(key, logits) / 500.0
+    for _ in range(100):
+        cost = jnp.sin(cost) + 0.1
+    return jnp.sum(cost)
+
+
+def shared(logits, key):
+    """Draws of which there are many more than parameters: a table would be larger than they."""
+    x = random.choice(key, 500, (10_000,), p=jax.nn.softmax(logits[0]))
+    return jnp.sum(jnp.sin(x / 7.0))
+
+
+def two(logits, key):
+    """Two draws in one cost, of which one alone has outcomes enough."""
+    k1, k2 = random.split(key)
+    x = random.categorical(k1, logits)
+    y = random.categorical(k2, 2 * logits)
+    return jnp.sum(jnp.sin(1.0 * x * y))
+
+
+def ways(fun, classes, estimators=None):
+    logits = random.normal(KEY, (20, classes))
+    found = jscg.graph(fun, any_order=True, estimators=estimators)(logits, KEY)
+    return {d.name: {how for how, _, _ in d.estimates} for d in found.stochastic_nodes}
+
+
+@pytest.mark.parametrize("classes", [16, 17, 500])
+def test_outcomes_that_cost_less_than_to_draw_are_enumerated(classes):
+    assert ways(looked_up, classes) == {"x": {"enumerated"}}
+
+    def expected(logits):
+        costs = jnp.sin(jnp.arange(classes, dtype=float))
+        return jnp.sum(jax.nn.softmax(logits) * (costs + jax.nn.log_softmax(logits)))
+
+    logits = random.normal(KEY, (20, classes))
+    found = jscg.grad_expectation(looked_up)(logits, KEY)
+    np.testing.assert_allclose(found, jax.grad(expected)(logits), rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fun", "classes", "how"),
+    [
+        (long_way, 16, "enumerated"),
+        (long_way, 100, "enumerated"),
+        (long_way, 500, "scored"),
+        (shared, 500, "scored"),
+        (looked_up, 2000, "scored"),
+    ],
+)
+def test_outcomes_that_cost_more_are_scored(fun, classes, how):
+    assert list(ways(fun, classes).values()) == [{how}]
+
+
+def test_the_joint_outcomes_of_all_draws_of_a_cost_count():
+    assert ways(two, 30) == {"x": {"enumerated"}, "y": {"enumerated"}}
+    assert sorted(map(str, ways(two, 40).values())) == ["{'enumerated'}", "{'scored'}"]
+
+
+def test_a_support_may_be_too_large_by_choice():
+    few = jscg.estimators.Auto(max_outcomes=16)
+    assert ways(looked_up, 16, few) == {"x": {"enumerated"}}
+    assert ways(looked_up, 17, few) == {"x": {"scored"}}
