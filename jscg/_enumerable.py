@@ -17,8 +17,8 @@ from .rules import RULES
 
 LONGEST_CHEAP_PATH = 256
 FEW = 16  # outcomes, with which every cheap path may be walked
-# With more of them: outcomes times equations, and the largest array over all outcomes.  Drawing one of
-# k classes takes k random numbers, each of which takes a hundred operations or two.
+# With more of them: outcomes times equations, and the largest array over all outcomes.  To draw
+# one of k classes takes k random numbers, each of which takes a hundred operations or two.
 MOST_STEPS, MOST_ELEMENTS = 2**15, 2**20
 
 

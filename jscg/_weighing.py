@@ -11,7 +11,6 @@ from ._errors import refuse
 from ._nodes import StochasticNode
 from ._pairs import BEHIND, IN_LATER_STEPS, Pair, Reason, Score, was_chosen
 from ._program import Program
-from .estimators import Estimator
 
 
 @dataclasses.dataclass(eq=False)
