@@ -1,8 +1,8 @@
 """Which draws of the default estimator are compared at other values, rather than scored.
 
 Where only the first derivative is wanted, a draw may be estimated by running the program again
-(see `_comparisons`).  That pays in two cases: the program is so small that every element of the
-draw can have runs of its own, or there is nothing that a score could be compared with.
+(see `_comparisons`).  That pays in two cases: what the draw influences is so small that each of its
+elements can have runs of its own, or there is nothing that a score could be compared with.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ from ._influence import InfluenceMap
 from ._nodes import StochasticNode
 from ._pairs import Reason, Score
 from ._program import Program
-from ._work import operations
+from ._work import of_drawing, operations
 from .estimators import Coupled, Estimator, MeasureValued
 
 MOST_DRAWS = 8  # every one is another copy of the program to compile
 MOST_DRAWS_MOVED = 3
 MOST_RUNS = 512
-MOST_WORK = 2**21  # scalar operations of all runs together
+# Scalar operations of all runs together: of a small program; and over those of the program itself,
+# as the variance of a score grows with the number of elements whose noise is in a cost.
+MOST_WORK = 2**21
+MOST_TIMES, TIMES_OF_AN_ELEMENT = 4, 1 / 8
+MOVING = 6  # operations for each element of a draw of which one is moved
 SILENT = {"debug_callback", "debug_print"}  # whose effects are left out when run again
 
 
@@ -48,15 +52,18 @@ def compare_cheap(
     pairs = _pairs_of(weights, estimators, kept)
     if not 0 < len(pairs) <= MOST_DRAWS or has_effects(program):
         return
-    work = _work_behind(program, pairs, influence)
+    work, whole = _work_behind(program, pairs, influence), _work_of(program)
     chosen = MeasureValued()
     for node, scored in pairs.items():
         if chosen.check(node) is not None or node.loops:
             continue
-        sizes = [node.shape[axis] for axis in group_axes(node, scored)]
-        runs = math.prod(sizes) * (node.outcomes or 2)
-        if runs <= MOST_RUNS and runs * work[node] * repeats <= MOST_WORK:
-            cost = f"{runs} runs of some {math.ceil(work[node])} operations cost little"
+        elements = math.prod(node.shape[axis] for axis in group_axes(node, scored))
+        runs = elements * (node.outcomes or 1)
+        times = min(MOST_TIMES, elements * TIMES_OF_AN_ELEMENT)
+        most = max(MOST_WORK / repeats, times * whole)
+        if runs <= MOST_RUNS and runs * work[node] <= most:
+            many = f"{runs} run{'s' * (runs > 1)} of some {math.ceil(work[node])} operations"
+            cost = f"{many} cost{'s' * (runs == 1)} little"
             _switch(node, chosen, weights, estimators, cost)
 
 
@@ -93,8 +100,8 @@ def has_effects(program: Program) -> bool:
 def _work_behind(
     program: Program, nodes: Iterable[StochasticNode], influence: InfluenceMap
 ) -> dict[StochasticNode, float]:
-    """Roughly, the scalar operations that come out differently where a draw does."""
-    total = dict.fromkeys(nodes, 0.0)
+    """Roughly, the scalar operations of a run at another value of each draw."""
+    total = {node: float(MOVING * math.prod(node.shape)) for node in nodes}
     for part in program.walk():
         steps = math.prod(loop.length for loop in part.loops)
         for index, eqn in enumerate(part.eqns):
@@ -103,6 +110,18 @@ def _work_behind(
             changed = {n for v in eqn.outvars for n in influence[v].keys() & total.keys()}
             for node in changed:
                 total[node] += steps * operations(eqn)
+    return total
+
+
+def _work_of(program: Program) -> float:
+    """Roughly, the scalar operations of a run, of the draws among them those of drawing."""
+    total = 0.0
+    for part in program.walk():
+        steps = math.prod(loop.length for loop in part.loops)
+        for index, eqn in enumerate(part.eqns):
+            if index not in part.subs:
+                draws = eqn.primitive.name == "draw"
+                total += steps * (of_drawing(eqn) if draws else operations(eqn))
     return total
 
 

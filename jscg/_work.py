@@ -8,8 +8,12 @@ from typing import Any
 import jax.extend.core as jex_core
 
 from ._compat import open_jaxpr
+from .draws import FAMILIES
 
-RANDOM_NUMBER = 4  # scalar operations: most runs of a program share it
+# In scalar operations; measured on a CPU, where most of them are held up by memory.
+RANDOM_NUMBER = 4  # in further runs of a program, most of which share it
+FIRST_NUMBER, REJECTED_NUMBER = 10, 500  # where it is drawn, directly or by a loop of trials
+MULTIPLY_ADD = 1 / 16  # in a product of matrices, or a convolution
 WHILE_STEPS = 10  # as the series of an implicit derivative takes, or more
 _RANDOM = {"draw", "random_bits"}
 
@@ -23,9 +27,21 @@ def operations(eqn: Any) -> float:
         return RANDOM_NUMBER * max([results, *sizes])
     if name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
-        return 2 * results * math.prod(eqn.invars[0].aval.shape[a] for a in contracted)
+        each = math.prod(eqn.invars[0].aval.shape[a] for a in contracted)
+        return MULTIPLY_ADD * results * each
+    if name == "conv_general_dilated":
+        kernel = eqn.invars[1].aval.shape
+        features = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
+        return MULTIPLY_ADD * results * math.prod(kernel) / features
     read = [math.prod(v.aval.shape) for v in eqn.invars if not isinstance(v, jex_core.Literal)]
     return max([results, *read])
+
+
+def of_drawing(eqn: Any) -> float:
+    """Scalar operations of the first run of a draw."""
+    numbers = operations(eqn) / RANDOM_NUMBER
+    rejects = FAMILIES[eqn.params["family"]].rejects
+    return numbers * (REJECTED_NUMBER if rejects else FIRST_NUMBER)
 
 
 def work(jaxpr: Any) -> float:

@@ -85,6 +85,7 @@ class Family:
         discrete: True if the drawn value has no derivative with respect to the operands.
         implicit: True if that derivative is an implicit one, which takes work of its own; then
             `variance_report` tries to score the draw instead.
+        rejects: True if it is drawn by a loop of trials, which takes long.
         log_prob: `log_prob(x, static, **operands)`, an array of the batch shape of the draw `x`,
             float64 if a scored operand is float64, else float32. None: cannot be scored.
         scored: the operands that `log_prob` can be differentiated in.
@@ -120,6 +121,7 @@ class Family:
     operands: tuple[str, ...]
     discrete: bool
     implicit: bool = False
+    rejects: bool = False
     log_prob: Callable | None = None
     scored: tuple[str, ...] = ()
     forms: Mapping[tuple[str, str], str] = dataclasses.field(default_factory=dict)

@@ -57,6 +57,7 @@ register(
         name="binomial",
         operands=("n", "p"),
         discrete=True,
+        rejects=True,
         log_prob=log_prob,
         scored=("p",),
         forms={("p", "logistic"): "logits"},

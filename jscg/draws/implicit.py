@@ -95,7 +95,16 @@ _ELEMENTWISE: dict[str, tuple[str, ...]] = {
 }
 
 for _name, _operands in _ELEMENTWISE.items():
-    register(Family(_name, _operands, discrete=False, implicit=True, replay=_replay(_name)))
+    register(
+        Family(
+            name=_name,
+            operands=_operands,
+            discrete=False,
+            implicit=True,
+            rejects=True,
+            replay=_replay(_name),
+        )
+    )
 
 _JOINT = (("ball", "p", unaligned), ("dirichlet", "alpha", event_aligned(1, alpha=1)))
 
@@ -106,6 +115,7 @@ for _name, _operand, _axes in _JOINT:
             operands=(_operand,),
             discrete=False,
             implicit=True,
+            rejects=True,
             event_ndim=1,
             operand_axes=_axes,
             replay=_replay(_name),

@@ -31,6 +31,7 @@ register(
         name="multinomial",
         operands=("n", "p"),
         discrete=True,
+        rejects=True,
         log_prob=log_prob,
         scored=("p",),
         event_ndim=1,

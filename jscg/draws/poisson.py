@@ -45,6 +45,7 @@ register(
         name="poisson",
         operands=("lam",),
         discrete=True,
+        rejects=True,
         log_prob=log_prob,
         scored=("lam",),
         forms={("lam", "exp"): "log_lam"},
