@@ -140,6 +140,7 @@ class Sampling(Rewriter):
     """Runs a program for its samples and their log-probs."""
 
     differentiated = False
+    weighs = False
 
     def __init__(self, plan: Plan):
         super().__init__(plan)
@@ -159,10 +160,6 @@ class Sampling(Rewriter):
         """From a branch without that draw."""
         value = node.var.aval
         return jnp.zeros(value.shape, value.dtype), jnp.zeros(node.shape, self.scorers[node].dtype)
-
-    def weighted(self, frame: Frame, cost: Any, value: Any) -> Any:
-        """Costs as they are."""
-        return value
 
 
 class Bound(Rewriter):

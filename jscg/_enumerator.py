@@ -26,6 +26,8 @@ _AT_ONCE = 256
 class Enumerator(Rewriter):
     """Runs a program at given outcomes of all of its draws, weighted with their probability."""
 
+    weighs = False
+
     def __init__(self, plan: Plan, nodes: list[StochasticNode]):
         super().__init__(plan)
         producers = plan.finder.producers
@@ -74,10 +76,6 @@ class Enumerator(Rewriter):
         frame.env[node.var] = outcome
         log_prob = scorer.log_prob(outcome, frame.read)
         self.add_extra(frame, jnp.sum(log_prob - self.share.get(node, 0.0)))
-
-    def weighted(self, frame: Frame, cost: Any, value: Any) -> Any:
-        """Costs as they are."""
-        return value
 
 
 def exact_expectation(plan: Plan, most: int) -> Callable[[list[Any]], jax.Array] | None:

@@ -12,6 +12,7 @@ import jax
 from ._indices import Known
 from ._nodes import StochasticNode
 from ._pairs import Score
+from ._prefixes import Prefixes
 from ._program import Literal, Program
 from ._relation import Relation
 from ._weights import LogProb, box, leave_one_out
@@ -78,8 +79,7 @@ class Frame:
       aligned: for each score, the axes of costs along which it differs.
       terms: for axes of a cost, what each score adds to its sum of log-probs.
       distinct_terms: those of all scores and axes.
-      sums: sums that were made for costs so far, by shape; then by term, each with the sum up to
-        there and the same again for longer sums.
+      sums: of log-probs, by shape.
       boxes: the weights that were made of such sums.
       supports: of the draws that were enumerated so far, the outcomes and their probabilities.
       found: of the draws that are compared, what their estimators have chosen.
@@ -97,7 +97,7 @@ class Frame:
     aligned: dict[Score, frozenset[int]] = dataclasses.field(default_factory=dict)
     terms: dict[tuple[int, ...], dict[Score, Term]] = dataclasses.field(default_factory=dict)
     distinct_terms: dict[Any, Term] = dataclasses.field(default_factory=dict)
-    sums: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict)
+    sums: dict[tuple[int, ...], Prefixes] = dataclasses.field(default_factory=dict)
     boxes: dict[Any, tuple[jax.Array, jax.Array]] = dataclasses.field(default_factory=dict)
     supports: dict[StochasticNode, Any] = dataclasses.field(default_factory=dict)
     found: dict[StochasticNode, Any] = dataclasses.field(default_factory=dict)
@@ -116,6 +116,24 @@ class Frame:
 
         The baseline is the mean of the boxes along axis `others` of the cost, if that is given.
         """
+        terms, places, sums = self._to_add(scores, shape)
+        total = sums.sum(terms)
+        key = (id(total), None if others is None else places[others])
+        if key not in self.boxes:
+            scope = self.scope
+            made = scope.weigh(total) if others is None else scope.compare(total, places[others])
+            self.boxes[key] = (made, total)
+        return self.boxes[key][0].reshape([n if i in places else 1 for i, n in enumerate(shape)])
+
+    def foresee(self, scores: Sequence[Score], shape: tuple[int, ...]) -> None:
+        """Says that a weight will be asked for."""
+        terms, _, sums = self._to_add(scores, shape)
+        sums.foresee(terms)
+
+    def _to_add(
+        self, scores: Sequence[Score], shape: tuple[int, ...]
+    ) -> tuple[list[Term], dict[int, int], Prefixes]:
+        """What is added up for a cost, along which of its axes, and the sums of that shape."""
         for score in scores:
             if score not in self.aligned:
                 self.aligned[score] = _axes(self.parts(score), score.relation)
@@ -126,29 +144,12 @@ class Frame:
         for score in scores:
             if score not in known:
                 known[score] = self.term(score, places)
-        total = self.sum([known[score] for score in scores], tuple(shape[i] for i in axes))
-        key = (id(total), None if others is None else places[others])
-        if key not in self.boxes:
-            scope = self.scope
-            made = scope.weigh(total) if others is None else scope.compare(total, places[others])
-            self.boxes[key] = (made, total)
-        return self.boxes[key][0].reshape([n if i in places else 1 for i, n in enumerate(shape)])
-
-    def sum(self, terms: list[Term], shape: tuple[int, ...]) -> Any:
-        """Sums log-probs as they influence a cost; what an earlier cost summed is used again.
-
-        Costs further down are influenced by the same draws and a few more, so that sums of
-        prefixes are shared, and a program with n draws in a row needs n of them and not n^2.
-        """
-        total, longer = None, self.sums.setdefault(shape, {})
-        for term in terms:
-            if term not in longer:
-                for part in term.parts:
-                    laid = part.lay_out(term.relation, shape)
-                    total = laid if total is None else total + laid
-                longer[term] = (total, {})
-            total, longer = longer[term]
-        return total
+        size = tuple(shape[i] for i in axes)
+        if size not in self.sums:
+            self.sums[size] = Prefixes(
+                lambda term: [part.lay_out(term.relation, size) for part in term.parts]
+            )
+        return [known[score] for score in scores], places, self.sums[size]
 
     def parts(self, score: Score) -> list[LogProb]:
         """The log-probs of a draw that make up a score."""

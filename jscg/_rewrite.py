@@ -42,10 +42,12 @@ class Rewriter:
     Attributes:
       keeps_effects: whether what is done for its effects alone, such as printing, is done.
       differentiated: whether what it computes is differentiated by the parameters.
+      weighs: whether costs are weighted; they are taken as they are if not.
     """
 
     keeps_effects = True
     differentiated = True
+    weighs = True
 
     def __init__(self, plan: Plan, compare: Callable[[Rewriter], Any] | None = None):
         self.plan = plan
@@ -234,6 +236,10 @@ class Rewriter:
     def weight_costs(self, frame: Frame, start: int, stop: int) -> None:
         """Computes the shadows of the results of equations `start` to `stop`."""
         costs = self.shadows.costs.get(frame.program, {})
+        for eqn in itertools.islice(frame.program.eqns, start, stop):
+            for var in eqn.outvars:
+                if var in costs and self.weighs:
+                    self.foresee(frame, self.plan.weights[costs[var]], var.aval.shape)
         if start == 0:
             for var in frame.program.invars:
                 if var in costs:
@@ -250,11 +256,19 @@ class Rewriter:
                     ]
                     frame.shadows[var] = self.bind_linear(eqn, args)[eqn.outvars.index(var)]
 
+    def foresee(self, frame: Frame, weight: Weight, shape: tuple[int, ...]) -> None:
+        """Announces the weights of a cost, so that those of many are made at once."""
+        for scores, _ in self.scores_of(weight):
+            if scores:
+                frame.foresee(scores, shape)
+
     def bind_linear(self, eqn: Any, args: list[Any]) -> list[Any]:
         return args[:1] if eqn.primitive.name in MARKS else bind(eqn, *args)
 
     def weighted(self, frame: Frame, cost: CostNode, value: Any) -> Any:
         """One cost with its weight."""
+        if not self.weighs:
+            return value
         weight = self.plan.weights[cost]
         if weight.enumerations:
             found = expected(self, frame, cost, weight.enumerations)

@@ -3,6 +3,7 @@
 Without names, all of them.  What differs from run to run (times, widths of terminals) is left out.
 """
 
+import os
 import pathlib
 import sys
 
@@ -23,6 +24,7 @@ def refresh(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
+    os.environ.pop("MPLBACKEND", None)  # or figures would not be shown
     for path in [pathlib.Path(p) for p in sys.argv[1:]] or sorted(HERE.glob("*.ipynb")):
         print(path.name)
         refresh(path)

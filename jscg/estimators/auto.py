@@ -21,8 +21,9 @@ class Auto(Estimator):
     Where nothing but the first derivative is taken (`grad_expectation`,
     `value_and_grad_expectation`), draws may be compared instead.  If what a draw influences takes
     so little arithmetic that each of its elements can have runs of its own (two million
-    operations together), it gets them (`MeasureValued`).  If a score would have no baseline, for
-    there is one sample and no batch, one element is moved (`Coupled`).
+    operations together, or some times those of the program, for the more elements reach a cost,
+    the more variance that saves), it gets them (`MeasureValued`).  If a score would have no
+    baseline, for there is one sample and no batch, one element is moved (`Coupled`).
 
     What it picked for a function, and why, is told by `jscg.graph`.
 
