@@ -21,6 +21,7 @@ from benchmarks.harness import Ratio
 from benchmarks.workloads import Gradient, Workload
 
 TIME_GOAL, PRODUCT_GOAL = 1.07, 0.5
+SHORT = 0.2e-3  # seconds: below, the same arithmetic differs by up to two, for threads that wake up
 LARGEST_DIFFERENCE, LARGEST_Z = 1e-3, 4.5
 
 
@@ -100,10 +101,15 @@ class Measured:
         return self.variance * self.work.median
 
     @property
+    def too_short(self) -> bool:
+        """Whether times have no goal."""
+        return self.time.second < SHORT
+
+    @property
     def missed(self) -> list[str]:
         """The goals that are missed."""
         found = {
-            "time": self.time.median > TIME_GOAL,
+            "time": self.time.median > TIME_GOAL and not self.too_short,
             "variance x time": self.finer and self.product > PRODUCT_GOAL,
             "gradients differ": self.difference > LARGEST_DIFFERENCE,
             "biased": self.z > LARGEST_Z,
@@ -234,7 +240,7 @@ def line(found: Measured) -> tuple[str, ...]:
     ours, theirs = found.memory
     return (
         found.name,
-        str(found.time),
+        f"{found.time}" + (", no goal" if found.too_short else ""),
         str(found.floor),
         f"{found.hand}, {found.time.second * 1e3:.3g} ms",
         f"{found.compilation.median:.2f} ({found.compilation.first:.2f} s)",
@@ -268,8 +274,9 @@ def print_table(every: Sequence[Measured], tensors: bool = False) -> None:
     harness.print_columns(HEADER, lines)
     missed = sum(bool(found.missed) for found in every)
     print(
-        f"\n{missed} of {len(every)} workloads miss a goal: time <= {TIME_GOAL}, variance x time <="
-        f" {PRODUCT_GOAL} of the textbook where there is finer credit.\n"
+        f"\n{missed} of {len(every)} workloads miss a goal: time <= {TIME_GOAL}, if it is at least"
+        f" {SHORT * 1e3} ms;\nvariance x time <= {PRODUCT_GOAL} of the textbook where there is"
+        " finer credit.\n"
         "Ratios of times are medians [quartiles] of alternating pairs; of variances geometric"
         " means\nover tensors (smallest to largest of four blocks of keys).  Memory: temporary plus"
         " output."

@@ -84,6 +84,7 @@ def test_goals():
     assert measured().missed == []
     assert measured(z=math.nan, difference=math.nan).missed == []
     assert measured(time=Ratio.of([1.08], [1.0])).missed == ["time"]
+    assert measured(time=Ratio.of([1.08e-4], [1e-4])).missed == []  # threads that wake up
     slow = Ratio.of([2.1], [1.0])
     assert measured(work=slow).missed == ["variance x time"]
     assert measured(work=slow, finer=False).missed == []
