@@ -29,11 +29,11 @@ from ._frame import Frame
 from ._groups import Groups
 from ._nodes import StochasticNode
 from ._prober import Evaluated, Prober, symbol_of
+from ._rerun import AT_ONCE
 from ._sampled import Sampled
 from ._sharding import left_to_xla, like, zeros
 from .estimators import Evaluations, Relaxed
 
-_AT_ONCE = 16  # runs that are mapped together
 _UNROLLED = 2  # runs, of which each is a copy of the program to compile: a branch stays a branch
 _PICK = 0xFFFF
 
@@ -185,7 +185,7 @@ def _mapped(fun: Callable[[jax.Array], Any], arrays: list[jax.Array], at_once: i
 
 
 def _all_at_once(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
-    found = run(_everywhere(e), _AT_ONCE)
+    found = run(_everywhere(e), AT_ONCE)
     weights, slopes = _weights(e, found), [evaluated.slope for evaluated in found]
     for slope, tilts in zip(slopes, e.tilts or [[]] * len(slopes), strict=True):
         for m, tilt in enumerate(tilts):
@@ -202,20 +202,20 @@ def _one_of_each(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> W
     moved = left_to_xla(pick, size, bits) & (size > 0)
     total = jnp.sum(size, groups.mixed, keepdims=True)
     chance = jnp.where(moved, size, 1) / jnp.where(total > 0, total, 1)
-    return [jnp.where(moved, w / chance, 0) for w in _weights(e, run(moved, _AT_ONCE))], []
+    return [jnp.where(moved, w / chance, 0) for w in _weights(e, run(moved, AT_ONCE))], []
 
 
 def _each_in_turn(groups: Groups, run: Run, e: Evaluations, bits: jax.Array) -> Weights:
     everywhere = _everywhere(e)
     sizes = [everywhere.shape[a] for a in groups.mixed]
     count = math.prod(sizes)
-    elements = min(count, _AT_ONCE)
+    elements = min(count, AT_ONCE)
 
     def weights_of(index):
         moved = everywhere
         for axis, i in zip(groups.mixed, jnp.unravel_index(index, sizes), strict=True):
             moved &= lax.broadcasted_iota(jnp.int32, moved.shape, axis) == i
-        return [jnp.where(moved, w, 0) for w in _weights(e, run(moved, _AT_ONCE // elements))]
+        return [jnp.where(moved, w, 0) for w in _weights(e, run(moved, AT_ONCE // elements))]
 
     found = lax.map(weights_of, jnp.arange(count), batch_size=elements)
     return [jnp.sum(w, 0) for w in found], []

@@ -8,7 +8,7 @@ elements can have runs of its own, or there is nothing that a score could be com
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ._costs import CostNode
@@ -23,11 +23,15 @@ from .estimators import Coupled, Estimator, MeasureValued
 MOST_DRAWS = 8  # every one is another copy of the program to compile
 MOST_DRAWS_MOVED = 3
 MOST_RUNS = 512
+AT_ONCE = 16  # runs that are mapped together
 # Scalar operations of all runs together: of a small program; and over those of the program itself,
 # as the variance of a score grows with the number of elements whose noise is in a cost.
 MOST_WORK = 2**21
 MOST_TIMES, TIMES_OF_AN_ELEMENT = 4, 1 / 8
 MOVING = 6  # operations for each element of a draw of which one is moved
+MOST_NUMBERS = (
+    2**22
+)  # in the largest array of the runs that are made at once, or all of the program's
 SILENT = {"debug_callback", "debug_print"}  # whose effects are left out when run again
 
 
@@ -52,7 +56,7 @@ def compare_cheap(
     pairs = _pairs_of(weights, estimators, kept)
     if not 0 < len(pairs) <= MOST_DRAWS or has_effects(program):
         return
-    work, whole = _work_behind(program, pairs, influence), _work_of(program)
+    behind, (whole, numbers) = _behind(program, pairs, influence), _all(program)
     chosen = MeasureValued()
     for node, scored in pairs.items():
         if chosen.check(node) is not None or node.loops:
@@ -60,9 +64,10 @@ def compare_cheap(
         elements = math.prod(node.shape[axis] for axis in group_axes(node, scored))
         runs = elements * (node.outcomes or 1)
         times = min(MOST_TIMES, elements * TIMES_OF_AN_ELEMENT)
-        most = max(MOST_WORK / repeats, times * whole)
-        if runs <= MOST_RUNS and runs * work[node] <= most:
-            many = f"{runs} run{'s' * (runs > 1)} of some {math.ceil(work[node])} operations"
+        most, (work, largest) = max(MOST_WORK / repeats, times * whole), behind[node]
+        fits = min(runs, AT_ONCE) * largest <= max(MOST_NUMBERS, numbers)
+        if runs <= MOST_RUNS and runs * work <= most and fits:
+            many = f"{runs} run{'s' * (runs > 1)} of some {math.ceil(work)} operations"
             cost = f"{many} cost{'s' * (runs == 1)} little"
             _switch(node, chosen, weights, estimators, cost)
 
@@ -97,32 +102,40 @@ def has_effects(program: Program) -> bool:
     )
 
 
-def _work_behind(
+def _behind(
     program: Program, nodes: Iterable[StochasticNode], influence: InfluenceMap
-) -> dict[StochasticNode, float]:
-    """Roughly, the scalar operations of a run at another value of each draw."""
-    total = {node: float(MOVING * math.prod(node.shape)) for node in nodes}
-    for part in program.walk():
-        steps = math.prod(loop.length for loop in part.loops)
-        for index, eqn in enumerate(part.eqns):
-            if index in part.subs:
-                continue
-            changed = {n for v in eqn.outvars for n in influence[v].keys() & total.keys()}
-            for node in changed:
-                total[node] += steps * operations(eqn)
-    return total
+) -> dict[StochasticNode, tuple[float, int]]:
+    """Of a run at another value of each draw the operations, roughly, and the largest array."""
+    work = {node: float(MOVING * math.prod(node.shape)) for node in nodes}
+    largest = {node: math.prod(node.shape) for node in nodes}
+    for _, steps, eqn in _simple(program):
+        changed = {n for v in eqn.outvars for n in influence[v].keys() & work.keys()}
+        for node in changed:
+            work[node] += steps * operations(eqn)
+            largest[node] = max(largest[node], _numbers(eqn))
+    return {node: (work[node], largest[node]) for node in nodes}
 
 
-def _work_of(program: Program) -> float:
-    """Roughly, the scalar operations of a run, of the draws among them those of drawing."""
-    total = 0.0
+def _all(program: Program) -> tuple[float, int]:
+    """Of the program the operations, roughly, drawing included, and the numbers in all arrays."""
+    work, numbers = 0.0, 0
+    for draws, steps, eqn in _simple(program):
+        work += steps * (of_drawing(eqn) if draws else operations(eqn))
+        numbers += steps * _numbers(eqn)
+    return work, numbers
+
+
+def _simple(program: Program) -> Iterator[tuple[bool, int, Any]]:
+    """The equations that hold no others: whether it is a draw, how often it is run, and itself."""
     for part in program.walk():
         steps = math.prod(loop.length for loop in part.loops)
         for index, eqn in enumerate(part.eqns):
             if index not in part.subs:
-                draws = eqn.primitive.name == "draw"
-                total += steps * (of_drawing(eqn) if draws else operations(eqn))
-    return total
+                yield eqn.primitive.name == "draw", steps, eqn
+
+
+def _numbers(eqn: Any) -> int:
+    return sum(math.prod(v.aval.shape) for v in eqn.outvars)
 
 
 def _pairs_of(

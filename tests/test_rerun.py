@@ -46,6 +46,20 @@ def classes(many):
     return fun
 
 
+def wide(layers):
+    """Four bits before large layers that take little arithmetic, behind costly draws."""
+
+    def fun(th, key):
+        k1, k2 = random.split(key)
+        x = random.bernoulli(k1, sigmoid(th[0]), (4,)).astype(float)
+        hidden = jnp.sum(x) * jnp.ones((600, 1000))
+        for _ in range(layers):
+            hidden = jnp.tanh(hidden)
+        return jnp.mean(hidden) + jnp.mean(random.gamma(k2, jnp.exp(th[1]), (400_000,)))
+
+    return fun
+
+
 def how(fun, **options):
     found = jscg.graph(fun, **options)(jnp.array([0.3, -0.2]), KEY)
     return {d.name: {way: why for way, why, _ in d.estimates} for d in found.stochastic_nodes}
@@ -60,6 +74,9 @@ def how(fun, **options):
         (bits(100, 2000, gammas=3000), {"num_samples": 4}, "MeasureValued"),
         # As long as that again, but for one element, whose score has little noise.
         (bits(1, 300_000, gammas=1000), {"num_samples": 4}, "scored"),
+        # Eight at a time hold as many numbers as eight layers.
+        (wide(2), {"num_samples": 2}, "scored"),
+        (wide(12), {"num_samples": 2}, "MeasureValued"),
         # However little each of them takes: 512 runs, and more.
         (classes(32), {"num_samples": 2}, "MeasureValued"),
         (classes(33), {"num_samples": 2}, "scored"),
