@@ -11,7 +11,7 @@ import collections
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 from ._influence import InfluenceMap
@@ -111,6 +111,8 @@ class CostFinder:
       whole: variables that are not taken apart.
       factors: what influences a product must not be in two of its factors; of all draws in
         `influence`, unless it is given.
+      better_inside: whether a cost that a loop stacks had better be weighted in the loop, though
+        its steps are influenced alike; see `EnumerableAtItsStep`.
     """
 
     def __init__(
@@ -120,8 +122,10 @@ class CostFinder:
         keep_constants: bool = False,
         whole: Container[Any] = (),
         factors: InfluenceMap | None = None,
+        better_inside: Callable[[CostNode, Any, dict[Any, int]], bool] = lambda *_: False,
     ):
         self.influence, self.keep_constants, self.whole = influence, keep_constants, whole
+        self.better_inside = better_inside
         self.factors = factors if factors is not None else influence
         self.splits: dict[Any, Split] = {}
         self.producers = {part: part.producers() for part in program.walk()}
@@ -257,8 +261,25 @@ class CostFinder:
             self.take(found, program, init[k])
             totals |= {k for owner, k in found.carries if owner is body}
         found.carries = frozenset(c for c in found.carries if c[0] is not body)
-        found.apart |= bool(done)
+        found.apart |= bool(done) or any(
+            self.better_inside(cost, eqn.outvars[position], self.producers[body])
+            for cost in self.costs_within(body, body.outvars[position])
+        )
         return None if found.constant and self.keep_constants else found
+
+    def costs_within(self, program: Program, atom: Any) -> Iterator[CostNode]:
+        """The costs of one program that a variable is made of."""
+        todo = [atom]
+        while todo:
+            atom = todo.pop()
+            if isinstance(atom, Literal):
+                continue
+            split = self.split(program, atom)
+            if split.whole:
+                yield CostNode(program, atom, self.effective(program, atom))
+            if split.parts:
+                eqn = program.eqns[self.producers[program][atom]]
+                todo += [eqn.invars[i] for i in split.parts]
 
     # Second pass, from the output: what is computed as a shadow.
 

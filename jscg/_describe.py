@@ -37,7 +37,14 @@ def describe(plan: Plan, inputs: list[str | None]):
     # The plan's costs as they are, and what is added to them.
     variables = {c: None if isinstance(c.atom, Literal) else c.atom for c in plan.weights}
     whole = set(variables.values()) - {None}
-    found = CostFinder(program, influence, whole=whole, factors=plan.influence).shadows.costs
+    finder = CostFinder(
+        program,
+        influence,
+        whole=whole,
+        factors=plan.influence,
+        better_inside=plan.finder.better_inside,
+    )
+    found = finder.shadows.costs
     dependencies = Dependencies(program, names, plan.nodes, found, set(plan.origins.values()))
     vertices = dependencies.vertices
     costs = [v for v in vertices if v.kind == COST]

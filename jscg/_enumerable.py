@@ -94,6 +94,40 @@ def enumerable(
     return Enumeration(node, path, relation, tuple(aligned), size**elements)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class EnumerableAtItsStep:
+    """Whether a cost within a loop is enumerated over a draw of the same step.
+
+    Attributes:
+      estimators: of the draws, as they were chosen.
+      influence: of the draws.
+    """
+
+    estimators: dict[StochasticNode, Estimator]
+    influence: InfluenceMap
+
+    def __call__(self, cost: CostNode, stacked: Any, producers: dict[Any, int]) -> bool:
+        """Looks at all draws that influence it.
+
+        Args:
+          cost: the cost.
+          stacked: the variable in which the loop stacks it.
+          producers: of the loop's variables.
+        """
+        loop = cost.program.loop
+        for node, relation in self.influence[stacked].items():
+            band = relation[node.loops.index(loop)] if loop in node.loops else None
+            if band is not None and band[1:] == (0, 0):
+                return False  # steps are independent: outside they are each other's baseline
+        for node, relation in self.influence[cost.atom].items():
+            estimator = self.estimators[node]
+            if never_enumerable(node, relation, cost.program, estimator) is None:
+                found = enumerable(node, cost, estimator, self.influence, producers)
+                if isinstance(found, Enumeration) and affordable([found], estimator):
+                    return True
+        return False
+
+
 def affordable(together: list[Enumeration], estimator: Estimator) -> bool:
     """Whether the enumerations of one cost, at all of their joint outcomes, cost little enough."""
     outcomes = math.prod(e.outcomes for e in together)

@@ -17,6 +17,7 @@ from ._baselines import Baseline, Scales, find_baselines
 from ._control_variates import check_one, find_control_variates
 from ._costs import CostFinder, CostNode
 from ._devices import check_collectives, check_shard_maps
+from ._enumerable import EnumerableAtItsStep
 from ._errors import ArgumentError, refuse
 from ._first_order import check_reparameterised
 from ._fitted import Fitted, find_fitted
@@ -122,7 +123,11 @@ def make_plan(
     influence = InfluenceMap(program, [n for n in nodes if n.verdict == SCORED])
     check_reparameterised(program, influence)
     check_collectives(program, influence)
-    finder = CostFinder(program, influence, keep_constants=purpose == "bound")
+    if purpose == "bound":
+        finder = CostFinder(program, influence, keep_constants=True)
+    else:
+        at_its_step = EnumerableAtItsStep(dict(estimators), influence)
+        finder = CostFinder(program, influence, better_inside=at_its_step)
     edges, passed = _find_edges(program, nodes, estimators, influence)
     # Where costs are not recomputed: another run may change what happens there.
     all_edges = list(itertools.chain.from_iterable(edges.values()))

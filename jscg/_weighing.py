@@ -130,11 +130,9 @@ def choose_axis(cost, weight, estimators, others, known) -> None:
 def _aligned_axes(score: Score, shape: tuple[int, ...]) -> frozenset[int]:
     """Axes of a cost along which it has one element for each of a draw's."""
     node = score.node
+    sizes = [*(loop.length for loop in node.loops), *node.shape]
     return frozenset(
         b[0]
-        for axis, b in enumerate(score.relation[len(node.loops) :])
-        if b is not None
-        and isinstance(b[0], int)
-        and b[1:] == (0, 0)
-        and shape[b[0]] == node.shape[axis] >= 2
+        for b, size in zip(score.relation, sizes, strict=True)
+        if b is not None and isinstance(b[0], int) and b[1:] == (0, 0) and shape[b[0]] == size >= 2
     )

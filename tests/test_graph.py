@@ -114,7 +114,7 @@ def test_parameters_influence_and_terms_are_told():
     assert {d.verdict for d in found.stochastic_nodes} == {"scored"}
     told = {c.text: (c.shape, c.influenced_by) for c in found.cost_nodes}
     assert told == {
-        "jnp.abs(place - 2.0)": ((6, 4), ("start", "up")),
+        "jnp.abs(place - 2.0)": ((4,), ("start", "up")),  # of one step
         "jnp.sum(th**2)": ((), ()),
     }
     number = next(i for i, c in enumerate(found.cost_nodes) if c.influenced_by)
