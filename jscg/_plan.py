@@ -149,7 +149,7 @@ def make_plan(
         scored = list({s.node: None for s in _distinct_scores(weights)})
     fitted = find_fitted(finder, pairs, weights, [n for n in scored if n not in controlled])
     others = baselines.keys() | fitted.keys()
-    axes: dict[tuple[int, ...], dict[Score, frozenset[int]]] = {}
+    axes: dict[tuple[int, ...], dict[Score, tuple[frozenset[int], ...]]] = {}
     for cost, weight in weights.items():
         choose_axis(cost, weight, estimators, others, axes)
     if purpose == "first order":

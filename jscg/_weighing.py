@@ -111,28 +111,34 @@ def _cannot_enumerate(node: StochasticNode, why: Any) -> None:
 
 
 def choose_axis(cost, weight, estimators, others, known) -> None:
-    """Picks the axis for leave-one-out: the first along which a draw and the cost are aligned."""
+    """Picks the axis for leave-one-out: the first along which a draw and the cost are aligned.
+
+    Steps of a loop come last: samples or examples in it are closer to each other.
+    """
     shape = getattr(getattr(cost.atom, "aval", None), "shape", ())
     known = known.setdefault(shape, {})
     for score in weight.scores:
         if score not in known:
             wanted = estimators[score.node].leave_one_out and score.node not in others
-            known[score] = _aligned_axes(score, shape) if wanted else frozenset()
-    axes = [known[score] for score in weight.scores]
-    usable = [min(a) for a in set(axes) if a]
-    if usable:
-        weight.leave_one_out = min(usable)
+            known[score] = _aligned_axes(score, shape) if wanted else (frozenset(), frozenset())
+    for axes in zip(*(known[score] for score in weight.scores), strict=True):
+        usable = [min(a) for a in set(axes) if a]
+        if usable:
+            weight.leave_one_out = min(usable)
+            break
     weight.others = tuple(
-        s for s, a in zip(weight.scores, axes, strict=True) if weight.leave_one_out not in a
+        s for s in weight.scores if not any(weight.leave_one_out in a for a in known[s])
     )
 
 
-def _aligned_axes(score: Score, shape: tuple[int, ...]) -> frozenset[int]:
-    """Axes of a cost along which it has one element for each of a draw's."""
-    node = score.node
-    sizes = [*(loop.length for loop in node.loops), *node.shape]
-    return frozenset(
-        b[0]
-        for b, size in zip(score.relation, sizes, strict=True)
-        if b is not None and isinstance(b[0], int) and b[1:] == (0, 0) and shape[b[0]] == size >= 2
-    )
+def _aligned_axes(score: Score, shape: tuple[int, ...]) -> tuple[frozenset[int], frozenset[int]]:
+    """Axes of a cost along which it has one element for each of a draw's, and for each step."""
+    loops = score.node.loops
+    sizes = [*(loop.length for loop in loops), *score.node.shape]
+    found = [_aligned(b, size, shape) for b, size in zip(score.relation, sizes, strict=True)]
+    return frozenset().union(*found[len(loops) :]), frozenset().union(*found[: len(loops)])
+
+
+def _aligned(band: Any, size: int, shape: tuple[int, ...]) -> frozenset[int]:
+    whole = band is not None and isinstance(band[0], int) and band[1:] == (0, 0)
+    return frozenset({band[0]} if whole and shape[band[0]] == size >= 2 else ())

@@ -135,3 +135,22 @@ def test_independent_steps_are_each_others_baseline():
         assert_small(z_of(each, jax.grad(exact)(th)))
         variances.append(np.sum(np.var(each, 0)))
     assert variances[0] < 0.6 * variances[1]
+
+
+def test_examples_in_a_step_come_before_steps():
+    """A hundred examples are a better baseline than two steps."""
+
+    def fun(th, key):
+        def one(k):
+            x = random.bernoulli(k, jax.nn.sigmoid(th), (100, 2))
+            return jnp.sin(2.0 * x[:, 0] + x[:, 1])
+
+        return jnp.mean(lax.map(one, random.split(key, 2)))
+
+    th = jnp.array([0.4, -0.2])
+    variances = []
+    for estimator in (None, jscg.estimators.ScoreFunction(baseline=None)):
+        call = jscg.grad_expectation(fun, estimators=estimator)
+        each = samples(lambda key, call=call: call(th, key), KEY, 4_000)
+        variances.append(np.sum(np.var(each, 0)))
+    assert variances[0] < 0.5 * variances[1]
