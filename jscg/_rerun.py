@@ -17,7 +17,7 @@ from ._influence import InfluenceMap
 from ._nodes import StochasticNode
 from ._pairs import Reason, Score
 from ._program import Program
-from ._work import of_drawing, operations
+from ._work import numbers_made, of_drawing, operations
 from .estimators import Coupled, Estimator, MeasureValued
 
 MOST_DRAWS = 8  # every one is another copy of the program to compile
@@ -29,9 +29,8 @@ AT_ONCE = 16  # runs that are mapped together
 MOST_WORK = 2**21
 MOST_TIMES, TIMES_OF_AN_ELEMENT = 4, 1 / 8
 MOVING = 6  # operations for each element of a draw of which one is moved
-MOST_NUMBERS = (
-    2**22
-)  # in the largest array of the runs that are made at once, or all of the program's
+# In the largest array of the runs that are made at once; or as many as the program makes itself.
+MOST_NUMBERS = 2**22
 SILENT = {"debug_callback", "debug_print"}  # whose effects are left out when run again
 
 
@@ -112,7 +111,7 @@ def _behind(
         changed = {n for v in eqn.outvars for n in influence[v].keys() & work.keys()}
         for node in changed:
             work[node] += steps * operations(eqn)
-            largest[node] = max(largest[node], _numbers(eqn))
+            largest[node] = max(largest[node], numbers_made(eqn))
     return {node: (work[node], largest[node]) for node in nodes}
 
 
@@ -121,7 +120,7 @@ def _all(program: Program) -> tuple[float, int]:
     work, numbers = 0.0, 0
     for draws, steps, eqn in _simple(program):
         work += steps * (of_drawing(eqn) if draws else operations(eqn))
-        numbers += steps * _numbers(eqn)
+        numbers += steps * numbers_made(eqn)
     return work, numbers
 
 
@@ -132,10 +131,6 @@ def _simple(program: Program) -> Iterator[tuple[bool, int, Any]]:
         for index, eqn in enumerate(part.eqns):
             if index not in part.subs:
                 yield eqn.primitive.name == "draw", steps, eqn
-
-
-def _numbers(eqn: Any) -> int:
-    return sum(math.prod(v.aval.shape) for v in eqn.outvars)
 
 
 def _pairs_of(

@@ -10,7 +10,7 @@ import jax.extend.core as jex_core
 from ._compat import open_jaxpr
 from .draws import FAMILIES
 
-# In scalar operations; measured on a CPU, where most of them are held up by memory.
+# In scalar operations, roughly those of a CPU, where most of them are held up by memory.
 RANDOM_NUMBER = 4  # in further runs of a program, most of which share it
 FIRST_NUMBER, REJECTED_NUMBER = 10, 500  # where it is drawn, directly or by a loop of trials
 MULTIPLY_ADD = 1 / 16  # in a product of matrices, or a convolution
@@ -18,13 +18,17 @@ WHILE_STEPS = 10  # as the series of an implicit derivative takes, or more
 _RANDOM = {"draw", "random_bits"}
 
 
+def numbers_made(eqn: Any) -> int:
+    """How many numbers the results of an equation are."""
+    return sum(math.prod(v.aval.shape) for v in eqn.outvars)
+
+
 def operations(eqn: Any) -> float:
     """Scalar operations of one equation that holds no program."""
-    results = sum(math.prod(v.aval.shape) for v in eqn.outvars)
+    results = numbers_made(eqn)
     name = eqn.primitive.name
     if name in _RANDOM:
-        sizes = [math.prod(v.aval.shape) for v in eqn.invars[1:]]
-        return RANDOM_NUMBER * max([results, *sizes])
+        return RANDOM_NUMBER * _random_numbers(eqn)
     if name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
         each = math.prod(eqn.invars[0].aval.shape[a] for a in contracted)
@@ -39,9 +43,13 @@ def operations(eqn: Any) -> float:
 
 def of_drawing(eqn: Any) -> float:
     """Scalar operations of the first run of a draw."""
-    numbers = operations(eqn) / RANDOM_NUMBER
     rejects = FAMILIES[eqn.params["family"]].rejects
-    return numbers * (REJECTED_NUMBER if rejects else FIRST_NUMBER)
+    return (REJECTED_NUMBER if rejects else FIRST_NUMBER) * _random_numbers(eqn)
+
+
+def _random_numbers(eqn: Any) -> int:
+    sizes = [math.prod(v.aval.shape) for v in eqn.invars[1:]]
+    return max([numbers_made(eqn), *sizes])
 
 
 def work(jaxpr: Any) -> float:
@@ -64,4 +72,4 @@ def work(jaxpr: Any) -> float:
 
 def numbers_held(jaxpr: Any) -> int:
     """How many numbers the results of all equations are, those of loops as they come out."""
-    return sum(math.prod(v.aval.shape) for eqn in jaxpr.eqns for v in eqn.outvars)
+    return sum(map(numbers_made, jaxpr.eqns))

@@ -8,6 +8,7 @@ from jax import lax, random
 from oracle import assert_small, ber, grid, samples, total, z_of
 
 import jscg
+from jscg._enumerable import MOST_ELEMENTS
 
 KEY = random.key(7)
 
@@ -42,8 +43,8 @@ def two(logits, key):
     return jnp.sum(jnp.sin(1.0 * x * y))
 
 
-def ways(fun, classes, estimators=None):
-    logits = random.normal(KEY, (20, classes))
+def ways(fun, classes, estimators=None, rows=20):
+    logits = random.normal(KEY, (rows, classes))
     found = jscg.graph(fun, any_order=True, estimators=estimators)(logits, KEY)
     return {d.name: {how for how, _, _ in d.estimates} for d in found.stochastic_nodes}
 
@@ -73,6 +74,11 @@ def test_outcomes_that_cost_less_than_to_draw_are_enumerated(classes):
 )
 def test_outcomes_that_cost_more_are_scored(fun, classes, how):
     assert list(ways(fun, classes).values()) == [{how}]
+
+
+def test_as_many_outcomes_as_parameters_are_enumerated():
+    assert 5_000 * 300 > MOST_ELEMENTS
+    assert ways(looked_up, 300, rows=5_000) == {"x": {"enumerated"}}
 
 
 def test_the_joint_outcomes_of_all_draws_of_a_cost_count():

@@ -29,8 +29,7 @@ class Auto(Estimator):
 
     Attributes:
       max_outcomes: the largest support that is enumerated.  Above 16 that is done only where it
-        takes about as long as to draw one outcome: a few operations for each, and no array much
-        larger than the draw's parameters.
+        takes a few operations for each, and no array much larger than the draw's parameters.
       fits: whether baselines are fitted.
       compares_draws: whether the program may be run again at other values of a draw.
       upstream: whether fitted baselines are predicted also from costs that a draw does not
