@@ -75,7 +75,7 @@ def how(fun, **options):
         (bits(100, 2000, gammas=3000), {"num_samples": 4}, "MeasureValued"),
         # Costly draws, but to move one of so many elements takes longer than their cost.
         (counts(50), {"num_samples": 64}, "MeasureValued"),
-        (counts(350), {"num_samples": 64}, "scored"),
+        (counts(225), {"num_samples": 64}, "scored"),
         # As long as that again, but for one element, whose score has little noise.
         (bits(1, 300_000, gammas=1000), {"num_samples": 4}, "scored"),
         # Eight at a time hold as many numbers as eight layers.
