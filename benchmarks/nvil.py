@@ -90,7 +90,9 @@ def loss(params: Params, x: jax.Array, key: jax.Array) -> jax.Array:
 #             (r_1 without x b, the part of it that no unit influences),
 #             less a prediction by linear regression over other examples: from the deviations of
 #             log q (and prior) from n (and c), from n_i, and from the means of all these and of Q_i
-#             over the other samples
+#             over the other samples; from Q_i where h_i and all units above are their means given
+#             h_{i-1}, and from the slopes of these there, times h_i less its mean (of the units of
+#             layer i the known covariance with the score is added back, as that of log q_i is)
 # "score"     no baseline; a unit's own terms h l and -h b (without the softplus, which it does not
 #             influence) multiply that unit's score alone, and no constant multiplies a score
 # "textbook"  Q_i = sum over j >= i of (log q_j + r_j), the prior in r_3; the baseline is the mean
@@ -150,9 +152,9 @@ def solve(left: jax.Array, right: jax.Array) -> jax.Array:
 
 
 def regression(q: jax.Array, predictors: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Q less its prediction, and the first coefficient; each quarter from the other three.
+    """Q less its prediction, and the first two coefficients; each quarter from the other three.
 
-    All have shape [samples, batch]; the coefficient has shape [batch].
+    All have shape [samples, batch]; the coefficients have shape [batch, 2].
     """
     x = jnp.stack([*predictors, q], -1)
     unit = jnp.max(jnp.abs(x), (0, 1)) + 1e-30
@@ -172,7 +174,33 @@ def regression(q: jax.Array, predictors: list[jax.Array]) -> tuple[jax.Array, ja
     left = (left + ridge[..., None] * np.eye(left.shape[1])) * scale * scale.mT
     slope = (solve(left, right * scale) * scale[..., 0])[mine]
     rest = (x - mean[mine])[..., -1] - jnp.sum((x - mean[mine])[..., :-1] * slope, -1)
-    return rest * unit[-1], slope[:, 0] * unit[-1] / unit[0]
+    return rest * unit[-1], slope[:, :2] * unit[-1] / unit[:2]
+
+
+def at_means(
+    params: Params, x: jax.Array, layer: int, below: jax.Array, mean: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Q of a layer, given what is below it, at the means of its units and of all above; slopes."""
+
+    def cost_to_go(mean: jax.Array) -> tuple[jax.Array, jax.Array]:
+        h, lower, cost = mean, below, jnp.zeros(below.shape[:-1])
+        layers = zip(params["inference"], params["generative"], strict=True)
+        for i, (inference, generative) in enumerate(layers):
+            if i > layer:
+                logits = affine(inference, lower)
+                h = jax.nn.sigmoid(logits)
+                cost += jnp.sum(log_bernoulli(logits, h), -1)
+            if i >= layer:
+                cost -= jnp.sum(log_bernoulli(affine(generative, h), lower), -1)
+                lower = h
+        if layer < len(params["inference"]) - 1:
+            cost -= jnp.sum(h * params["prior"], -1)
+        if layer == 0:
+            cost += x @ params["generative"][0]["b"]
+        return jnp.sum(cost), cost
+
+    slope, cost = jax.grad(cost_to_go, has_aux=True)(mean)
+    return cost, slope
 
 
 def fitted(
@@ -180,10 +208,11 @@ def fitted(
     x: jax.Array,
     logits: list[jax.Array],
     probs: list[jax.Array],
+    belows: list[jax.Array],
     aboves: list[jax.Array],
     recon: list[jax.Array],
 ) -> tuple[list[jax.Array], list[jax.Array]]:
-    """For each layer, what multiplies its score, and what multiplies its exact part."""
+    """For each layer, what multiplies its score; and of each unit, what multiplies its mean."""
     samples = len(aboves[0])
 
     def total(t: jax.Array) -> jax.Array:
@@ -199,15 +228,23 @@ def fitted(
     q2 = recon[1] + q3 + top[1] - norm[2]
     q1 = recon[0] + x @ params["generative"][0]["b"] + q2 + mean[1] - norm[1]
     deviations = [at[0] - mean[0], at[1] - mean[1], top[0] - top[1]]
+    levels, slopes = zip(
+        *[at_means(params, x, i, b, p) for i, (b, p) in enumerate(zip(belows, probs, strict=True))],
+        strict=True,
+    )
+    lines = [total(g * (h - p)) for g, h, p in zip(slopes, aboves, probs, strict=True)]
+    inner = [logits[0], logits[1], logits[2] - params["prior"]]
     weights, exact = [], []
     for i, (q, state) in enumerate([(q1, mean[0]), (q2, mean[1]), (q3, top[1])]):
-        predictors = [*deviations[i:], state]
+        level = jnp.broadcast_to(levels[i], q.shape)
+        own, more = (deviations[i], lines[i]), (deviations[i + 1 :], lines[i + 1 :])
+        predictors = [*own, *more[0], *more[1], state, level]
         if samples > 1:
             repeated = [q, *deviations[i:], *([state] if i else [])]
             predictors += [(jnp.sum(t, 0) - t) / (samples - 1) for t in repeated]
-        rest, slope = regression(q, predictors)
+        rest, known = regression(q, predictors)
         weights.append(rest[..., None])
-        exact.append(slope[:, None])
+        exact.append(known[:, :1] * inner[i] + known[:, 1:] * slopes[i])
     return weights, exact
 
 
@@ -250,12 +287,10 @@ def by_surrogate(kind: Estimator, params: Params, x: jax.Array, draw: Draw) -> P
         else:
             own = log_q
             prior = -log_bernoulli(params["prior"], aboves[2])
-        fixed = jax.lax.stop_gradient((params, x, logits, probs, aboves, recon))
+        fixed = jax.lax.stop_gradient((params, x, logits, probs, belows, aboves, recon))
         if kind == "auto":
-            weights, slopes = fitted(*fixed)
-            inner = list(fixed[2])
-            inner[2] = inner[2] - fixed[0]["prior"]
-            own = [n + s * a * p for n, s, a, p in zip(own, slopes, inner, probs, strict=True)]
+            weights, exact = jax.lax.stop_gradient(fitted(*fixed))
+            own = [n + e * p for n, e, p in zip(own, exact, probs, strict=True)]
         else:
             weights = costs_to_go(kind, params, x, logits, own, recon, prior)
             weights = jax.lax.stop_gradient(weights)
@@ -301,7 +336,7 @@ def by_hand(kind: Estimator, params: Params, x: jax.Array, draw: Draw) -> Params
     rows = aboves[0].shape[0] * aboves[0].shape[1]
     recon = [-jnp.sum(log_bernoulli(m, b), -1) for m, b in zip(decoded, belows, strict=True)]
     if kind == "auto":
-        weights, slopes = fitted(params, x, logits, probs, aboves, recon)
+        weights, exact = fitted(params, x, logits, probs, belows, aboves, recon)
     else:
         own = [log_bernoulli(a, h) for a, h in zip(logits, aboves, strict=True)]
         prior = -log_bernoulli(params["prior"], aboves[2])
@@ -319,8 +354,8 @@ def by_hand(kind: Estimator, params: Params, x: jax.Array, draw: Draw) -> Params
         p, h = probs[i], aboves[i]
         outputs = weights[i] * (h - p)
         if kind == "auto":
-            slope = logits[i] - params["prior"] if i == 2 else logits[i]
-            outputs = outputs + (1 + slopes[i]) * p * (1 - p) * slope
+            own = logits[i] - params["prior"] if i == 2 else logits[i]
+            outputs = outputs + (own + exact[i]) * p * (1 - p)
         elif kind == "score":
             outputs = outputs + (h - p)
         inference.append(layer(belows[i], outputs))

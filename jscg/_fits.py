@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ._at_means import at_means
 from ._fitted import Fitted
 from ._frame import Expectation, Frame
 from ._program import Literal
@@ -21,8 +22,14 @@ def fitted_terms(rw: Any, frame: Frame) -> Iterator[Any]:
     for fitted in rw.plan.fitted.values():
         together.setdefault((fitted.cells, fitted.shape), []).append(fitted)
     values = _values(rw, frame) if together else {}
+    slopes = {atom: value.slope for atom, value in values.items()}
+    means = {
+        f.node: at_means(rw, frame, f.run, [t.atom for t in f.to_go], slopes)
+        for f in rw.plan.fitted.values()
+        if f.run
+    }
     for fits in together.values():
-        yield fitted_term(fits, values, [_drawn(rw, frame, f) for f in fits])
+        yield fitted_term(fits, values, means, [_drawn(rw, frame, f) for f in fits])
 
 
 def _drawn(rw: Any, frame: Frame, fitted: Fitted) -> Drawn:
@@ -48,7 +55,7 @@ def _values(rw: Any, frame: Frame) -> dict[Any, Values]:
     out = {}
     for atom, value, slope in zip(atoms, values, slopes, strict=True):
         mean = frame.expectations.get(atom, Expectation(value, None))
-        out[atom] = Values(slope, value, mean.value, mean.frozen)
+        out[atom] = Values(lax.stop_gradient(slope), value, mean.value, mean.frozen)
     return out
 
 

@@ -8,8 +8,10 @@ regression control variates, Owen, "Monte Carlo", section 8.9).  Predictors, all
 * for each cost that is enumerated, sampled minus expected: of mean zero, whatever came before.
   For the draw's own it is no baseline, and its known covariance with the score is added back;
 * the expectation of the draw's own enumerated costs;
+* the cost-to-go at the mean of the draw and of what is drawn below it (see `_mean_field`), and
+  for each of these draws its slope there, times sampled minus expected;
 * if asked for, costs further up, which the draw does not influence;
-* all these, and the cost-to-go itself, averaged over the other samples of the cell.
+* those of enumerated costs, and the cost-to-go itself, averaged over the other samples of the cell.
 
 A bound with an almost exact posterior, whose terms nearly cancel, shows why: the log-prob of a
 unit is enumerated, so the others' no longer cancel what they cancelled in the plain sum.
@@ -20,33 +22,19 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ._costs import CostFinder, CostNode
+from ._cells import Classes, Found, Term, common_axes, found_of, place_of_axis, terms_of
+from ._costs import CostFinder
+from ._mean_field import MeanRun, find_mean_runs
 from ._nodes import StochasticNode
 from ._pairs import Pairs
-from ._program import Literal, Program
-from ._relation import Relation
+from ._program import Program
 
 LEAST_GROUPS = 16
 CELLS_FOR_EACH_PREDICTOR = 5
-MOST_DEVIATIONS = MOST_ABOVE = 6
-
-
-@dataclasses.dataclass(eq=False)
-class Term:
-    """One term of the objective: a cost node, or what control flow returns.
-
-    Attributes:
-      atom: its variable in the outermost program.
-      cost: the cost node, if it is one.
-      places: for each axis of the cells, the axis of the term.
-    """
-
-    atom: Any
-    cost: CostNode | None
-    places: tuple[int, ...]
+MOST_DEVIATIONS = MOST_ABOVE = MOST_SLOPES = 6
 
 
 @dataclasses.dataclass(eq=False)
@@ -62,6 +50,8 @@ class Fitted:
       deviations: for other draws, the terms of `to_go` that are enumerated over them alone.
       above: groups of terms that it does not influence, if it is predicted from them.
       varied: whether what is expected of `own` differs between samples.
+      run: at the means, if there is one.
+      slopes: other draws of which the slopes at the means are looked at.
     """
 
     node: StochasticNode
@@ -72,6 +62,8 @@ class Fitted:
     deviations: list[list[Term]]
     above: list[list[Term]]
     varied: bool
+    run: MeanRun | None = None
+    slopes: list[StochasticNode] = dataclasses.field(default_factory=list)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -86,15 +78,22 @@ class Fitted:
     @property
     def noises(self) -> int:
         """How many of the predictors, the first, have mean zero."""
-        return bool(self.own) + len(self.deviations)
+        return bool(self.own) + bool(self.run) + len(self.deviations) + len(self.slopes)
 
     @property
     def predictors(self) -> int:
         """How many there are."""
-        own = bool(self.own)
-        moving = self.noises + len(self.above)
-        repeated = (1 + moving + (own and self.varied)) if self.shape[0] > 1 else 0
-        return moving + own + repeated
+        own, means = bool(self.own), bool(self.run)
+        again = 1 + own + len(self.deviations) + len(self.above) + (own and self.varied)
+        every = self.noises + own + means + len(self.above)
+        return every + again * (self.shape[0] > 1)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are cells enough to fit them."""
+        samples, groups = self.shape
+        cells = samples * (groups - 1) * 3 // 4
+        return cells >= CELLS_FOR_EACH_PREDICTOR * self.predictors
 
 
 def find_fitted(finder: CostFinder, pairs: Pairs, weights: Mapping, scored: list[StochasticNode]):
@@ -105,10 +104,10 @@ def find_fitted(finder: CostFinder, pairs: Pairs, weights: Mapping, scored: list
     if not wanted:
         return {}
     known: dict[Any, dict[int, int]] = {}
-    found = [_found(finder, weights, t, known) for t in _terms(finder, program)]
-    axes = _common_axes(wanted, found)
+    found = [found_of(finder, weights, t, known) for t in terms_of(finder, program)]
+    axes = common_axes(wanted, found)
     wanted = [n for n in wanted if _shape(n, axes[n])[1] >= LEAST_GROUPS]
-    classes = _Classes()
+    classes = Classes()
     for term in found:
         for node in wanted:
             for axis, place in term.aligned.get(node, {}).items():
@@ -116,8 +115,27 @@ def find_fitted(finder: CostFinder, pairs: Pairs, weights: Mapping, scored: list
     # Draws with the same cells see the same terms above them.
     seen: dict[Any, list[Term | None]] = {}
     upstream = {n: pairs.estimators[n].uses_upstream for n in wanted}
-    fits = {n: _fit(n, axes[n], found, classes, seen, upstream[n]) for n in wanted}
-    return {n: f for n, f in fits.items() if f is not None}
+    made = (_fit(n, axes[n], found, classes, seen, upstream[n]) for n in wanted)
+    fits = {f.node: f for f in made if f.to_go}
+    _add_runs(program, fits, pairs, finder.influence)
+    # Without enumeration nothing was taken away that would have to come back, and a cost that a
+    # draw does not influence changes no sample of its gradient.
+    return {n: f for n, f in fits.items() if f.enough and (f.own or f.deviations or f.run)}
+
+
+def _add_runs(program, fits: dict[StochasticNode, Fitted], pairs: Pairs, influence) -> None:
+    """Adds runs at the means, with as many slopes as there are cells for."""
+    estimators = pairs.estimators
+    costs = {n: [t.atom for t in f.to_go] for n, f in fits.items()}
+    runs = find_mean_runs(program, costs, estimators, estimators, influence)
+    for node in sorted(runs, reverse=True):  # what is below comes first
+        fitted, run = fits[node], runs[node]
+        same = [n for n in run.below if n in fits and fits[n].cells == fitted.cells]
+        fitted.run, fitted.slopes = run, [n for n in same if fits[n].run][:MOST_SLOPES]
+        while fitted.slopes and not fitted.enough:
+            fitted.slopes.pop()
+        if not fitted.enough:
+            fitted.run = None
 
 
 def _promising(program: Program, pairs: Pairs, wanted: list[StochasticNode]):
@@ -126,13 +144,10 @@ def _promising(program: Program, pairs: Pairs, wanted: list[StochasticNode]):
     for node, relation, part in pairs.known:
         if node in axes and part is program:
             own = relation[len(node.loops) :]
-            axes[node].intersection_update(i for i, b in enumerate(own) if _place(b) is not None)
+            axes[node].intersection_update(
+                i for i, b in enumerate(own) if place_of_axis(b) is not None
+            )
     return [n for n, a in axes.items() if math.prod(n.shape[i] for i in a) >= LEAST_GROUPS]
-
-
-def _place(b: Any) -> int | None:
-    """The axis of a value with which an axis of a draw is aligned, by its band."""
-    return b[0] if b is not None and isinstance(b[0], int) and b[1:] == (0, 0) else None
 
 
 def _shape(node: StochasticNode, axes: tuple[int, ...]) -> tuple[int, int]:
@@ -142,111 +157,7 @@ def _shape(node: StochasticNode, axes: tuple[int, ...]) -> tuple[int, int]:
     return samples, math.prod(sizes)
 
 
-def _terms(finder: CostFinder, program: Program) -> Iterator[tuple[Any, CostNode | None]]:
-    """Walks from the output through the linear operations of the outermost program."""
-    costs, linear = finder.shadows.costs.get(program, {}), finder.shadows.linear
-    producers = finder.producers[program]
-    todo, seen = [program.outvars[0]], set()
-    while todo:
-        atom = todo.pop()
-        if isinstance(atom, Literal) or atom in seen:
-            continue
-        seen.add(atom)
-        if atom in costs:
-            yield atom, costs[atom]
-        elif atom in linear:
-            todo += [program.eqns[producers[atom]].invars[i] for i in linear[atom]]
-        elif producers.get(atom) in program.subs and finder.influence[atom]:
-            yield atom, None
-
-
-@dataclasses.dataclass(eq=False)
-class _Found:
-    """One term, with what all draws ask of it.
-
-    Attributes:
-      atom, cost: as in `Term`.
-      aligned: for each draw that influences it, enumerated or not, the axes of the draw along
-        which they are aligned, and the axis of the term for each.
-      over: the draws over which it is enumerated.
-      kind: terms of equal kind are influenced by the same draws.
-    """
-
-    atom: Any
-    cost: CostNode | None
-    aligned: dict[StochasticNode, dict[int, int]]
-    over: list[StochasticNode]
-    kind: Any
-
-
-def _found(finder, weights, term, known) -> _Found:
-    atom, cost = term
-    links: list[Any] = []
-    if cost is None:
-        nodes = dict(finder.influence[atom])
-    else:
-        links = weights[cost].enumerations
-        nodes = {s.node: s.relation for s in weights[cost].scores}
-        nodes |= {e.node: e.relation for e in links}
-    shape = atom.aval.shape
-    aligned = {}
-    for node, relation in nodes.items():
-        key = node, relation, shape
-        if key not in known:
-            known[key] = _aligned(*key)
-        aligned[node] = known[key]
-    return _Found(atom, cost, aligned, [e.node for e in links], (frozenset(nodes), bool(links)))
-
-
-def _aligned(node: StochasticNode, relation: Relation, shape: tuple[int, ...]) -> dict[int, int]:
-    """Axes of the draw along which a term is aligned with it, and which of its axes they are."""
-    out: dict[int, int] = {}
-    for axis, b in enumerate(relation[len(node.loops) :]):
-        place = _place(b)
-        if place is not None and 2 <= node.shape[axis] == shape[place]:
-            if place not in out.values():
-                out[axis] = place
-    return out
-
-
-def _common_axes(wanted: list[StochasticNode], found: list[_Found]):
-    """The axes of each draw along which all that it influences is aligned with it."""
-    axes = {n: set(range(len(n.shape))) for n in wanted}
-    for term in found:
-        for node, places in term.aligned.items():
-            if node in axes and not axes[node] <= places.keys():
-                axes[node].intersection_update(places)
-    return {n: tuple(sorted(a)) for n, a in axes.items()}
-
-
-class _Classes:
-    """Which axes of draws and terms number the same thing, as far as a term shows it."""
-
-    def __init__(self):
-        self.parent: dict[Any, Any] = {}
-
-    def find(self, key: Any) -> Any:
-        root = key
-        while (above := self.parent.get(root, root)) is not root:
-            root = above
-        while key is not root:  # the next search is short
-            self.parent[key], key = root, self.parent[key]
-        return root
-
-    def join(self, a: Any, b: Any) -> None:
-        self.parent.setdefault(a, a)
-        self.parent.setdefault(b, b)
-        self.parent[self.find(a)] = self.find(b)
-
-    def term(self, cells: tuple[Any, ...], found: _Found) -> Term | None:
-        """A term by the cells, if all of them number one of its axes."""
-        theirs = [self.find((found.atom, i)) for i in range(len(found.atom.aval.shape))]
-        if not found.aligned or not set(theirs).issuperset(cells):
-            return None
-        return Term(found.atom, found.cost, tuple(map(theirs.index, cells)))
-
-
-def _fit(node, axes, found: list[_Found], classes: _Classes, seen, upstream) -> Fitted | None:
+def _fit(node, axes, found: list[Found], classes: Classes, seen, upstream) -> Fitted:
     cells = tuple(classes.find((node, a)) for a in axes)
     if cells not in seen:
         seen[cells] = [classes.term(cells, each) for each in found]
@@ -269,15 +180,8 @@ def _fit(node, axes, found: list[_Found], classes: _Classes, seen, upstream) -> 
             to_go.append(term)
             if len(each.over) == 1:
                 deviations.setdefault(each.over[0], []).append(term)
-    # Without enumeration nothing was taken away that would have to come back, and a cost that a
-    # draw does not influence changes no sample of its gradient.
-    if not to_go or not (own or deviations):
-        return None
     few = _few(deviations, MOST_DEVIATIONS), _few(above, MOST_ABOVE)
-    out = Fitted(node, axes, cells, to_go, own, *few, varied)
-    samples, groups = out.shape
-    enough = samples * (groups - 1) * 3 // 4 >= CELLS_FOR_EACH_PREDICTOR * out.predictors
-    return out if out.predictors and enough else None
+    return Fitted(node, axes, cells, to_go, own, *few, varied)
 
 
 def _few(groups: dict[Any, list[Term]], most: int) -> list[list[Term]]:

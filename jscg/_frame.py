@@ -83,7 +83,7 @@ class Frame:
       boxes: the weights that were made of such sums.
       supports: of the draws that were enumerated so far, the outcomes and their probabilities.
       found: of the draws that are compared, what their estimators have chosen.
-      relaxed: of the draws that are relaxed, the weights of their outcomes.
+      relaxed: of the draws that are relaxed, the weight of each outcome.
       soft: of integers that are made of these, floats in their place.
     """
 
@@ -101,7 +101,7 @@ class Frame:
     boxes: dict[Any, tuple[jax.Array, jax.Array]] = dataclasses.field(default_factory=dict)
     supports: dict[StochasticNode, Any] = dataclasses.field(default_factory=dict)
     found: dict[StochasticNode, Any] = dataclasses.field(default_factory=dict)
-    relaxed: dict[StochasticNode, jax.Array] = dataclasses.field(default_factory=dict)
+    relaxed: dict[StochasticNode, list[jax.Array]] = dataclasses.field(default_factory=dict)
     soft: dict[Any, jax.Array] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property

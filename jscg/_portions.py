@@ -86,6 +86,9 @@ def _read_directly(rw: Any, program: Program) -> set[Any]:
         if edge.node.program is program:
             for i in [*edge.path, edge.index]:
                 read.update(variables(program.eqns[i].invars))
+    for fitted in rw.plan.fitted.values() if program is rw.plan.program else ():
+        for i in fitted.run.path if fitted.run else ():
+            read.update(variables(program.eqns[i].invars))
     for scorer in rw.scorers.values():
         if scorer.node.program is program:
             read.update(variables(scorer.atoms))

@@ -14,6 +14,7 @@ from ._pairs import Score
 from ._rewrite import Rewriter
 from ._smooth import relaxed_with
 from ._weighing import Weight
+from .draws._family import each
 from .estimators import Relaxed
 
 
@@ -95,7 +96,7 @@ class Prober(Rewriter):
                 frame.relaxed[node] = self.relaxed_value(frame, node, value)
             return
         if given.relaxed is not None:
-            frame.relaxed[node] = given.relaxed
+            frame.relaxed[node] = each(given.relaxed)
         elif given.override is not None:
             moved, other = given.override
             moved = moved.reshape(moved.shape + (1,) * (value.ndim - moved.ndim))

@@ -5,13 +5,17 @@ Draws whose cells are the same are fitted at once: their predictors are sums of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ._fitted import Fitted, Term
+from ._at_means import AtMeans, finite
+from ._cells import Term
+from ._fitted import Fitted
+from ._nodes import StochasticNode
 from ._weights import LogProb, box
 
 FOLDS = 4
@@ -54,55 +58,77 @@ class Drawn(NamedTuple):
     learning: Any
 
 
-def fitted_term(fits: list[Fitted], values: dict[Any, Values], drawn: list[Drawn]) -> Any:
+def fitted_term(
+    fits: list[Fitted],
+    values: dict[Any, Values],
+    means: dict[StochasticNode, AtMeans],
+    drawn: list[Drawn],
+) -> Any:
     """What the fitted baselines of draws with the same cells add to the surrogate: value zero."""
-    columns = _Columns(fits[0].shape, values)
+    columns = _Columns(fits[0].shape, values, means)
     chosen = [_predictors(f, d, columns) for f, d in zip(fits, drawn, strict=True)]
     width = 1 + max(len(known) for _, known in chosen)
     cells = columns.stacked()
+    samples, count = cells.shape[0], cells.shape[-1]
+    if samples > 1:
+        others = (jnp.sum(cells, 0, keepdims=True) - cells) / (samples - 1)
+        cells = jnp.concatenate([cells, others], -1)
     pick = np.zeros((len(fits), cells.shape[-1], width), np.float32)
     for each, (target, known) in zip(pick, chosen, strict=True):
-        for place, parts in zip((-1, *range(width - 1)), (target, *known), strict=False):
-            for sign, column in parts:
-                each[column, place] += sign
+        for place, predictor in zip((-1, *range(width - 1)), (target, *known), strict=False):
+            for sign, column in predictor.parts:
+                each[column + count * predictor.of_others, place] += sign
     x = jnp.einsum("sgt,dti->dsgi", cells, pick, precision="highest")
-    if fits[0].shape[0] > 1:
-        others = (jnp.sum(x, 1, keepdims=True) - x) / (x.shape[1] - 1)
-        changing = np.ones((len(fits), 1, 1, width), np.float32)
-        for each, f, (_, known) in zip(changing, fits, chosen, strict=True):
-            if f.own and not f.varied:
-                each[..., len(known) - 1] = 0.0  # it is the same for all samples
-        x = jnp.concatenate([x[..., :-1], others * changing, x[..., -1:]], -1)
     x = lax.stop_gradient(x)
     prediction, slope = cross_fit(x)
     pairs = zip(fits, drawn, strict=True)
     log_probs = jnp.stack([columns.by_cell(f, d.log_prob) for f, d in pairs])
     out = jnp.sum(prediction * (1.0 - box(log_probs)))
-    for f, d, s, each, (_, known) in zip(fits, drawn, slope, x, chosen, strict=True):
+    for f, d, s, each in zip(fits, drawn, slope, x, strict=True):
         if d.learning is not None:
-            more = _to_learn(f, s, each[..., : len(known)])
-            out = out + jnp.sum(more * columns.by_cell(f, d.learning))
-        # The first predictor is no baseline: its covariance with the score is known, though.
-        for term in f.own:
-            exact = columns.sum(term, values[term.atom].frozen)
+            out = out + jnp.sum(_to_learn(f, s, each) * columns.by_cell(f, d.learning))
+        # The first predictors are no baselines: their covariances with the score are known, though.
+        if f.own:
+            exact = sum(columns.sum(t, values[t.atom].frozen) for t in f.own)
             out = out + jnp.sum(s[:, 0] * (exact - lax.stop_gradient(exact)))
+        if f.run:
+            exact = columns.by_cell(f, means[f.node].expected)
+            out = out + jnp.sum(s[:, int(bool(f.own))] * (exact - lax.stop_gradient(exact)))
     return out
 
 
-def _predictors(f: Fitted, drawn: Drawn, columns: _Columns):
-    """The cost-to-go, and what it is predicted from, each as a list of (sign, column)."""
+class _Predictor(NamedTuple):
+    """A sum of columns.
 
-    def deviation(terms):
-        return [(1.0, columns.number(t, "deviation")) for t in terms]
+    Attributes:
+      parts: a sign and a column each.
+      of_others: whether of these the means over the other samples of the cell are taken.
+    """
 
-    target = [(1.0, columns.number(t, "expected")) for t in f.to_go]
+    parts: list[tuple[float, int]]
+    of_others: bool = False
+
+
+def _predictors(f: Fitted, drawn: Drawn, columns: _Columns) -> tuple[_Predictor, list[_Predictor]]:
+    """The cost-to-go, and what it is predicted from."""
+
+    def of(terms: list[Term], kind: str) -> _Predictor:
+        return _Predictor([(1.0, columns.number(t, kind)) for t in terms])
+
+    target = of(f.to_go, "expected")
     if drawn.baseline is not None:
-        target.append((-1.0, columns.baseline(f, drawn.baseline)))
-    known = [deviation(f.own)] if f.own else []
-    known += [deviation(terms) for terms in f.deviations]
-    known += [[(1.0, columns.number(t, "sampled")) for t in terms] for terms in f.above]
-    if f.own:
-        known.append([(1.0, columns.number(t, "expected")) for t in f.own])
+        target.parts.append((-1.0, columns.baseline(f, drawn.baseline)))
+    own = [of(f.own, "deviation")] if f.own else []
+    deviations = [of(terms, "deviation") for terms in f.deviations]
+    above = [of(terms, "sampled") for terms in f.above]
+    expected = [of(f.own, "expected")] if f.own else []
+    sloping = [f.node, *f.slopes] if f.run else []
+    slopes = [_Predictor([(1.0, columns.slope(f, n))]) for n in sloping]
+    at_means = [_Predictor([(1.0, columns.at_means(f))])] if f.run else []
+    known = [*own, *slopes[:1], *deviations, *slopes[1:], *expected, *above, *at_means]
+    if f.shape[0] > 1:
+        again = [target, *own, *deviations, *above, *(expected if f.varied else [])]
+        known += [p._replace(of_others=True) for p in again]
     return target, known
 
 
@@ -115,15 +141,16 @@ def _to_learn(f: Fitted, slope: Any, known: Any) -> Any:
     predict is noise of mean zero: the slopes are of other cells.  The rest of the fit must not be
     taken away, or whatever of the baseline the fit makes up for would have no value of its own.
     """
-    noise = jnp.sum(slope[:, : f.noises] * known[..., : f.noises], -1)
-    return (known[..., -1] if f.own else 0.0) - noise
+    n = f.noises
+    noise = jnp.sum(slope[:, :n] * known[..., :n], -1)
+    return (known[..., n] if f.own else 0.0) - noise
 
 
 class _Columns:
     """Sums of terms over cells, [samples, groups] each."""
 
-    def __init__(self, shape: tuple[int, int], values: dict[Any, Values]):
-        self.shape, self.values = shape, values
+    def __init__(self, shape: tuple[int, int], values: dict[Any, Values], means: dict):
+        self.shape, self.values, self.means = shape, values, means
         self.numbers: dict[Any, int] = {}
         self.arrays: list[Any] = []
 
@@ -132,9 +159,22 @@ class _Columns:
         if kind == "expected" and values.expected is values.sampled:
             kind = "sampled"
         key = (term.atom, term.places, kind)
+        return self._once(key, lambda: self.sum(term, lax.stop_gradient(getattr(values, kind))))
+
+    def slope(self, f: Fitted, node: StochasticNode) -> int:
+        """Of a draw with the same cells, its slope at the means times sampled minus expected."""
+        drawn, expected = self.means[node].drawn, lax.stop_gradient(self.means[node].expected)
+        return self._once((node, "slope"), lambda: self.by_cell(f, drawn - expected))
+
+    def at_means(self, f: Fitted) -> int:
+        """The cost-to-go at the means."""
+        costs = self.means[f.node].costs
+        total = lambda: finite(sum(self.sum(t, costs[t.atom]) for t in f.to_go))  # noqa: E731
+        return self._once((f.node, "mean"), total)
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> int:
         if key not in self.numbers:
-            value = lax.stop_gradient(getattr(values, kind))
-            self.numbers[key] = self._add(self.sum(term, value))
+            self.numbers[key] = self._add(make())
         return self.numbers[key]
 
     def _add(self, array: Any) -> int:
@@ -147,7 +187,7 @@ class _Columns:
     def sum(self, term: Term, value: Any) -> Any:
         # In float32 at least, before they are multiplied and summed.
         slope, dtype = self.values[term.atom].slope, jnp.promote_types(value.dtype, jnp.float32)
-        value = value.astype(dtype) * lax.stop_gradient(slope).astype(dtype)
+        value = value.astype(dtype) * slope.astype(dtype)
         rest = tuple(i for i in range(value.ndim) if i not in term.places)
         order = np.argsort(np.argsort(term.places))
         return jnp.sum(value, rest).transpose(order).reshape(self.shape)
@@ -196,7 +236,7 @@ def cross_fit(x: Any) -> tuple[Any, Any]:
     slope, start = slope[:, mine], start[:, mine]
     prediction = start[:, None] + jnp.sum(x[..., :n] * slope[:, None], -1)
     unit = unit[:, 0]
-    return _finite(prediction * unit[..., n:]), _finite(slope * (unit[..., n:] / unit[..., :n]))
+    return finite(prediction * unit[..., n:]), finite(slope * (unit[..., n:] / unit[..., :n]))
 
 
 def solve(left: Any, right: Any) -> Any:
@@ -215,8 +255,3 @@ def solve(left: Any, right: Any) -> Any:
 
     both = jnp.concatenate([left, right[..., None]], -1)
     return lax.fori_loop(0, n, eliminate, both)[..., -1]
-
-
-def _finite(a: Any) -> Any:
-    """No baseline rather than one that has overflowed."""
-    return jnp.where(jnp.isfinite(a), a, 0.0)

@@ -107,8 +107,8 @@ class Edge:
 
         # Term by term: a mapped sum over outcomes came out differently in every run with jaxlib
         # 0.12 on CPUs (20,000 samples at once of `draw_feeding_draw_feeding_draw` in the tests).
-        each = [lay_out(weights[..., k]) * at(x) for k, x in enumerate(outcomes)]
-        total = functools.reduce(jnp.add, each)
+        products = [lay_out(w) * at(x) for w, x in zip(weights, outcomes, strict=True)]
+        total = functools.reduce(jnp.add, products)
         if _is_float(self.var):
             frame.env[self.var] = total.astype(self.var.aval.dtype)
         else:

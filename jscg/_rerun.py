@@ -8,7 +8,7 @@ elements can have runs of its own, or there is nothing that a score could be com
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from ._costs import CostNode
@@ -17,7 +17,7 @@ from ._influence import InfluenceMap
 from ._nodes import StochasticNode
 from ._pairs import Reason, Score
 from ._program import Program
-from ._work import numbers_made, of_drawing, operations
+from ._work import of_program, of_runs
 from .estimators import Coupled, Estimator, MeasureValued
 
 MOST_DRAWS = 8  # every one is another copy of the program to compile
@@ -55,7 +55,8 @@ def compare_cheap(
     pairs = _pairs_of(weights, estimators, kept)
     if not 0 < len(pairs) <= MOST_DRAWS or has_effects(program):
         return
-    behind, (whole, numbers) = _behind(program, pairs, influence), _all(program)
+    whole, numbers = of_program(program)
+    behind = of_runs(program, pairs, influence, MOVING)
     chosen = MeasureValued()
     for node, scored in pairs.items():
         if chosen.check(node) is not None or node.loops:
@@ -99,38 +100,6 @@ def has_effects(program: Program) -> bool:
         for part in program.walk()
         for index, eqn in enumerate(part.eqns)
     )
-
-
-def _behind(
-    program: Program, nodes: Iterable[StochasticNode], influence: InfluenceMap
-) -> dict[StochasticNode, tuple[float, int]]:
-    """Of a run at another value of each draw the operations, roughly, and the largest array."""
-    work = {node: float(MOVING * math.prod(node.shape)) for node in nodes}
-    largest = {node: math.prod(node.shape) for node in nodes}
-    for _, steps, eqn in _simple(program):
-        changed = {n for v in eqn.outvars for n in influence[v].keys() & work.keys()}
-        for node in changed:
-            work[node] += steps * operations(eqn)
-            largest[node] = max(largest[node], numbers_made(eqn))
-    return {node: (work[node], largest[node]) for node in nodes}
-
-
-def _all(program: Program) -> tuple[float, int]:
-    """Of the program the operations, roughly, drawing included, and the numbers in all arrays."""
-    work, numbers = 0.0, 0
-    for draws, steps, eqn in _simple(program):
-        work += steps * (of_drawing(eqn) if draws else operations(eqn))
-        numbers += steps * numbers_made(eqn)
-    return work, numbers
-
-
-def _simple(program: Program) -> Iterator[tuple[bool, int, Any]]:
-    """The equations that hold no others: whether it is a draw, how often it is run, and itself."""
-    for part in program.walk():
-        steps = math.prod(loop.length for loop in part.loops)
-        for index, eqn in enumerate(part.eqns):
-            if index not in part.subs:
-                yield eqn.primitive.name == "draw", steps, eqn
 
 
 def _pairs_of(

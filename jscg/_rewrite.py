@@ -34,6 +34,7 @@ from ._sampled import Sampled
 from ._scores import Scorer
 from ._weighing import Weight
 from ._weights import LogProb, holding, leave_one_out, weighted_leave_one_out
+from .draws._family import each
 
 
 class Rewriter:
@@ -54,7 +55,8 @@ class Rewriter:
         self.shadows = plan.finder.shadows
         producers = plan.finder.producers
         enumerated = {e.node for w in plan.weights.values() for e in w.enumerations}
-        wanted = plan.scored | enumerated | plan.compared.keys() | plan.edges.keys()
+        at_means = {n for f in plan.fitted.values() if f.run for n in f.run.nodes}
+        wanted = plan.scored | enumerated | plan.compared.keys() | plan.edges.keys() | at_means
         self.scorers = {n: Scorer(n, producers[n.program]) for n in plan.nodes if n in wanted}
         # Whose log-probs weight costs, who adds terms of its own, who chooses what to compare.
         self.weighing = plan.scored | plan.compared.keys()
@@ -197,10 +199,10 @@ class Rewriter:
                 log_prob = holding(log_prob, square)
             self.set_log_prob(frame, node, log_prob)
 
-    def relaxed_value(self, frame: Frame, node: StochasticNode, value: jax.Array) -> jax.Array:
-        """Weights of the outcomes of a draw, differentiable."""
+    def relaxed_value(self, frame: Frame, node: StochasticNode, value: Any) -> list[jax.Array]:
+        """The weight of each outcome of a draw, differentiable."""
         draw = Sampled(self.scorers[node], lax.stop_gradient(value), frame.read)
-        return self.plan.estimators[node].relax(draw)
+        return each(self.plan.estimators[node].relax(draw))
 
     def nothing(self, node: StochasticNode) -> Any:
         """What a branch without a draw reports of it."""

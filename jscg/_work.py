@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax.extend.core as jex_core
 
 from ._compat import open_jaxpr
+from ._influence import InfluenceMap
+from ._nodes import StochasticNode
+from ._program import Program
 from .draws import FAMILIES
 
 # In scalar operations, roughly those of a CPU, where most of them are held up by memory.
@@ -50,6 +54,45 @@ def of_drawing(eqn: Any) -> float:
 def _random_numbers(eqn: Any) -> int:
     sizes = [math.prod(v.aval.shape) for v in eqn.invars[1:]]
     return max([numbers_made(eqn), *sizes])
+
+
+def of_runs(
+    program: Program, nodes: Iterable[StochasticNode], influence: InfluenceMap, moving: float
+) -> dict[StochasticNode, tuple[float, int]]:
+    """Of a run at another value of each draw the operations, and the largest array.
+
+    Args:
+      program: the program.
+      nodes: the draws.
+      influence: of the draws.
+      moving: operations for each element of the draw, to give it that value.
+    """
+    work = {node: moving * math.prod(node.shape) for node in nodes}
+    largest = {node: math.prod(node.shape) for node in nodes}
+    for _, steps, eqn in _simple(program):
+        changed = {n for v in eqn.outvars for n in influence[v].keys() & work.keys()}
+        for node in changed:
+            work[node] += steps * operations(eqn)
+            largest[node] = max(largest[node], numbers_made(eqn))
+    return {node: (work[node], largest[node]) for node in nodes}
+
+
+def of_program(program: Program) -> tuple[float, int]:
+    """The operations of a program, drawing included, and the numbers in all its arrays."""
+    work, numbers = 0.0, 0
+    for draws, steps, eqn in _simple(program):
+        work += steps * (of_drawing(eqn) if draws else operations(eqn))
+        numbers += steps * numbers_made(eqn)
+    return work, numbers
+
+
+def _simple(program: Program) -> Iterator[tuple[bool, int, Any]]:
+    """The equations that hold no others: whether it is a draw, how often it is run, and itself."""
+    for part in program.walk():
+        steps = math.prod(loop.length for loop in part.loops)
+        for index, eqn in enumerate(part.eqns):
+            if index not in part.subs:
+                yield eqn.primitive.name == "draw", steps, eqn
 
 
 def work(jaxpr: Any) -> float:

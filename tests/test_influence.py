@@ -38,8 +38,8 @@ def plan_of(fun, params, *args, estimators=None):
     with explicit_draws():
         closed = jax.make_jaxpr(fun)(params, *args)
     program = build(closed)
-    count = len(jax.tree.leaves(params))
-    flags = [i < count for i in range(len(program.invars))]
+    first, count = len(closed.consts), len(jax.tree.leaves(params))
+    flags = [first <= i < first + count for i in range(len(program.invars))]
     return make_plan(program, flags, estimators)
 
 

@@ -190,6 +190,11 @@ class Estimator:
         return False
 
     @property
+    def uses_mean_field(self) -> bool:
+        """Whether it is fitted to the cost at the means of what is drawn, too."""
+        return False
+
+    @property
     def outcomes(self) -> int:
         """The most joint outcomes for which a cost is recomputed, or zero for never."""
         return 0

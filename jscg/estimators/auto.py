@@ -51,6 +51,7 @@ class Auto(Estimator):
     fits: bool = True
     compares_draws: bool = True
     upstream: bool = False
+    mean_field: bool = True
 
     @property
     def leave_one_out(self) -> bool:
@@ -66,6 +67,11 @@ class Auto(Estimator):
     def uses_upstream(self) -> bool:
         """As asked for."""
         return self.upstream
+
+    @property
+    def uses_mean_field(self) -> bool:
+        """As asked for."""
+        return self.mean_field
 
     @property
     def may_compare(self) -> bool:
