@@ -123,7 +123,7 @@ def enumerated(params: Params, x: jax.Array, latents: jax.Array) -> Params:
 @functools.cache
 def tiny(kind: Literal["auto", "score"]) -> Make:
     """Just examples enough for a fitted baseline; each of them is enumerated for itself."""
-    params, x = small(48, (2, 2, 2))
+    params, x = small(64, (2, 2, 2))
 
     def exact() -> Params:
         latents = outcomes(1, 1, 2)
