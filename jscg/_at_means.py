@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -18,6 +17,8 @@ from ._nodes import PATHWISE
 from ._primitives import MARKS, replay
 from ._relaxed import run_lifted
 from ._sharding import like
+from ._thin import Thinner, one_of, samples_of
+from ._uniform import Uniform
 
 _ANY = 0  # of the outcomes, in the place of a draw
 
@@ -48,22 +49,30 @@ def at_means(rw: Any, frame: Frame, run: MeanRun, costs: Iterable[Any], slopes: 
     """
     costs, scorer = list(costs), rw.scorers[run.node]
     outcomes, chances = scorer.support(frame.read)
+    samples = 1 if run.lifted else samples_of(run.node)
+    fixed = lax.stop_gradient(chances)
+    if samples > 1:
+        fixed = [one_of(p, 0).array for p in fixed]
+    edges = [edge for edge in run.edges.values() if edge.node is run.node]
+    each = zip(*(edge.values(frame, scorer) for edge in edges), strict=True)
+    counts = [not all(isinstance(x, Uniform) and not x.number for x in values) for values in each]
 
-    def objective(weights: list[jax.Array]) -> tuple[jax.Array, list[Any]]:
-        inner = _run(rw, frame, run, outcomes[_ANY], weights)
+    def objective(weights: dict[int, jax.Array]) -> tuple[jax.Array, list[Any]]:
+        every = [weights.get(k, p) for k, p in enumerate(fixed)]
+        inner = _run(rw, frame, run, outcomes[_ANY], every)
         found = [inner.read(v) for v in costs]
         each = [jnp.sum(x * slopes[v]) for v, x in zip(costs, found, strict=True)]
         return sum(each, jnp.float32(0)), found
 
-    slope, found = lax.stop_gradient(jax.grad(objective, has_aux=True)(lax.stop_gradient(chances)))
-    slope, value = [finite(s) for s in slope], frame.env[run.node.var]
-    chosen = [
-        jnp.where(value == x.astype(value.dtype), s, 0)
-        for s, x in zip(slope, outcomes, strict=True)
-    ]
-    expected = [s * p for s, p in zip(slope, chances, strict=True)]
-    at = dict(zip(costs, found, strict=True))
-    return AtMeans(at, functools.reduce(jnp.add, chosen), functools.reduce(jnp.add, expected))
+    counting = {k: fixed[k] for k, more in enumerate(counts) if more}
+    slope, found = lax.stop_gradient(jax.grad(objective, has_aux=True)(counting))
+    value = frame.env[run.node.var]
+    drawn = expected = jnp.zeros(run.node.shape, scorer.dtype)
+    for k, s in slope.items():
+        s = finite(s) / samples
+        drawn += jnp.where(value == outcomes[k].astype(value.dtype), s, 0)
+        expected += s * chances[k]
+    return AtMeans(dict(zip(costs, found, strict=True)), drawn, expected)
 
 
 def _run(rw: Any, frame: Frame, run: MeanRun, outcome: Any, weights: list[jax.Array]) -> Frame:
@@ -74,21 +83,25 @@ def _run(rw: Any, frame: Frame, run: MeanRun, outcome: Any, weights: list[jax.Ar
     aval = node.var.aval
     inner.env[node.var] = like(jnp.full(aval.shape, outcome, aval.dtype), aval)
     inner.relaxed[node] = weights
+    thinner = Thinner(program, run.path, inner.read)
     at_their_means = {n.position: n for n in run.below}
     pathwise = {n.position for n in rw.plan.nodes if n.verdict == PATHWISE and n.program is program}
     for index in [node.position, *run.path]:
         eqn = program.eqns[index]
         if index != node.position:
-            args = [inner.read(v) for v in eqn.invars]
-            inner.env.update(zip(eqn.outvars, _again(eqn, args, index in pathwise), strict=True))
+            made = thinner.run(index)
+            if made is None:
+                args = [inner.read(v) for v in eqn.invars]
+                made = dict(zip(eqn.outvars, _again(eqn, args, index in pathwise), strict=True))
+            inner.env.update(made)
         if index in at_their_means:
             below = at_their_means[index]
-            _, inner.relaxed[below] = rw.scorers[below].support(inner.read)
+            inner.relaxed[below] = thinner.support(below, rw.scorers[below])
         if index in run.lifted:
             run_lifted(inner, eqn)
         if index in run.edges:
             edge = run.edges[index]
-            edge.run(inner, rw.scorers[edge.node])
+            thinner.note(edge, edge.run(inner, rw.scorers[edge.node]))
     return inner
 
 

@@ -12,20 +12,23 @@ import dataclasses
 import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ._activity import live_variables
 from ._compat import bind
 from ._errors import refuse
 from ._frame import Frame
+from ._indices import SYMBOLIC, Pieces, fold
 from ._influence import InfluenceMap
 from ._nodes import StochasticNode
 from ._primitives import MARKS
 from ._program import MOVES, Literal, Program
 from ._relation import Relation
 from ._scores import Scorer
-from ._sharding import like
 from ._source import where
+from ._uniform import Uniform
 from ._weights import LogProb
 
 # What may be done with floats in the place of integers.
@@ -84,35 +87,64 @@ class Edge:
         made = [self.node.program.eqns[i].outvars[0] for i in (self.index, *self.lifted)]
         return {v for v in made if _is_float(v)}
 
-    def run(self, frame: Frame, scorer: Scorer) -> None:
-        """Puts a float in the place of what the program has computed of the draw."""
-        weights, (outcomes, _) = frame.relaxed[self.node], scorer.support(frame.read)
-        eqns, node = self.node.program.eqns, self.node
-        aval, axes = node.var.aval, tuple(range(len(node.loops), len(self.relation)))
+    def run(self, frame: Frame, scorer: Scorer) -> jax.Array:
+        """Puts a float in the place of what the program has computed of the draw.
 
-        def at(outcome):
-            drawn = jnp.broadcast_to(outcome, aval.shape).astype(aval.dtype)
-            env = {node.var: like(drawn, aval)}
-            for i in [*self.path, self.index]:
-                eqn = eqns[i]
-                if i == node.position:
-                    continue
-                args = [env[v] if _in(v, env) else frame.read(v) for v in eqn.invars]
-                outs = args[:1] if eqn.primitive.name in MARKS else bind(eqn, *args)
-                env.update(zip(eqn.outvars, outs, strict=True))
-            return env[self.var]
-
-        def lay_out(each):
-            return LogProb(each, axes).lay_out(self.relation, tuple(self.var.aval.shape))
+        Returns:
+          The same, of length one along an axis along which the weights are, where that suffices.
+        """
+        weights, values = frame.relaxed[self.node], self.values(frame, scorer)
+        node, shape = self.node, list(self.var.aval.shape)
+        axes = tuple(range(len(node.loops), len(self.relation)))
+        if all(isinstance(x, Uniform) for x in values):
+            for b, size in zip(
+                self.relation[axes[0] :] if axes else (), weights[0].shape, strict=True
+            ):
+                if size == 1 and b is not None:
+                    shape[b[0]] = 1
+        else:
+            weights = [jnp.broadcast_to(w, node.shape) for w in weights]
 
         # Term by term: a mapped sum over outcomes came out differently in every run with jaxlib
         # 0.12 on CPUs (20,000 samples at once of `draw_feeding_draw_feeding_draw` in the tests).
-        products = [lay_out(w) * at(x) for w, x in zip(weights, outcomes, strict=True)]
-        total = functools.reduce(jnp.add, products)
+        products = []
+        for w, x in zip(weights, values, strict=True):
+            laid = LogProb(w, axes).lay_out(self.relation, tuple(shape))
+            if not isinstance(x, Uniform):
+                products.append(laid * x)
+            elif x.number:
+                products.append(laid if x.number == 1 else laid * x.number)
+        total = functools.reduce(jnp.add, products, jnp.zeros((), scorer.dtype))
+        total = jnp.broadcast_to(total, shape)
+        known = frame.env if _is_float(self.var) else frame.soft
         if _is_float(self.var):
-            frame.env[self.var] = total.astype(self.var.aval.dtype)
-        else:
-            frame.soft[self.var] = total
+            total = total.astype(self.var.aval.dtype)
+        known[self.var] = jnp.broadcast_to(total, self.var.aval.shape)
+        return total
+
+    def values(self, frame: Frame, scorer: Scorer) -> list[Any]:
+        """What each outcome becomes: a number, or an array."""
+        return [self._at(frame, x) for x in scorer.probabilities(frame.read)[0]]
+
+    def _at(self, frame: Frame, outcome: Any) -> Any:
+        eqns, node, pieces = self.node.program.eqns, self.node, Pieces()
+        env: dict[Any, Any] = {node.var: Uniform(np.asarray(outcome).astype(node.var.aval.dtype))}
+        for i in [*self.path, self.index]:
+            eqn = eqns[i]
+            if i == node.position:
+                continue
+            args = [env[v] if _in(v, env) else frame.read(v) for v in eqn.invars]
+            folded = fold(eqn, args, pieces)
+            if folded is not None:
+                env[eqn.outvars[0]] = folded
+                continue
+            pairs = zip(args, eqn.invars, strict=True)
+            args = [x.fill(v.aval) if isinstance(x, SYMBOLIC) else x for x, v in pairs]
+            outs = args[:1] if eqn.primitive.name in MARKS else bind(eqn, *args)
+            env.update(zip(eqn.outvars, outs, strict=True))
+        found = env[self.var]
+        whole = isinstance(found, Uniform) or not isinstance(found, SYMBOLIC)
+        return found if whole else found.fill(self.var.aval)
 
 
 def find_edges(

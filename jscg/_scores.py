@@ -165,8 +165,13 @@ class Scorer:
 
     def support(self, read: Callable[[Any], Any]) -> tuple[np.ndarray, list[jax.Array]]:
         """The outcomes, and the probability of each, of the draw's shape."""
+        outcomes, probs = self.probabilities(read)
+        return outcomes, [jnp.broadcast_to(p, self.node.shape) for p in probs]
+
+    def probabilities(self, read: Callable[[Any], Any]) -> tuple[np.ndarray, list[jax.Array]]:
+        """As `support`, of the shape that the parameters have, which broadcasts to the draw's."""
         outcomes, probs = self._support(read)
-        return outcomes, [jnp.broadcast_to(p, self.node.shape) for p in each(probs)]
+        return outcomes, each(probs)
 
     def table(self, read: Callable[[Any], Any]) -> tuple[np.ndarray, jax.Array]:
         """The outcomes, and the probability of each on a first axis before those of the draw."""
