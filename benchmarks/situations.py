@@ -259,7 +259,7 @@ def _network(steps: int) -> Situation:
     return ways(
         Problem(cost, params, keys=20, rounds=40),
         {
-            "Auto(upstream=True)": est.Auto(upstream=True),
+            "Auto(mean_field=False)": est.Auto(mean_field=False),
             "ScoreFunction": SCORE,
             "DisARM": est.DisARM(),
         },

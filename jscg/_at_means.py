@@ -49,17 +49,19 @@ def at_means(rw: Any, frame: Frame, run: MeanRun, costs: Iterable[Any], slopes: 
     """
     costs, scorer = list(costs), rw.scorers[run.node]
     outcomes, chances = scorer.support(frame.read)
-    samples = 1 if run.lifted else samples_of(run.node)
     fixed = lax.stop_gradient(chances)
-    if samples > 1:
-        fixed = [one_of(p, 0).array for p in fixed]
+    if samples_of(run.node) > 1 and not run.lifted:
+        thin = [one_of(p, 0).array for p in fixed]
+        _, thinner = _run(rw, frame, run, outcomes[_ANY], thin)
+        # Otherwise what differs from sample to sample would have one slope for all of them.
+        fixed = thin if all(v in thinner.thin for v in costs) else fixed
     edges = [edge for edge in run.edges.values() if edge.node is run.node]
     each = zip(*(edge.values(frame, scorer) for edge in edges), strict=True)
     counts = [not all(isinstance(x, Uniform) and not x.number for x in values) for values in each]
 
     def objective(weights: dict[int, jax.Array]) -> tuple[jax.Array, list[Any]]:
         every = [weights.get(k, p) for k, p in enumerate(fixed)]
-        inner = _run(rw, frame, run, outcomes[_ANY], every)
+        inner, _ = _run(rw, frame, run, outcomes[_ANY], every)
         found = [inner.read(v) for v in costs]
         each = [jnp.sum(x * slopes[v]) for v, x in zip(costs, found, strict=True)]
         return sum(each, jnp.float32(0)), found
@@ -69,13 +71,15 @@ def at_means(rw: Any, frame: Frame, run: MeanRun, costs: Iterable[Any], slopes: 
     value = frame.env[run.node.var]
     drawn = expected = jnp.zeros(run.node.shape, scorer.dtype)
     for k, s in slope.items():
-        s = finite(s) / samples
+        s = finite(s)  # summed over equal samples; the regression asks for no units
         drawn += jnp.where(value == outcomes[k].astype(value.dtype), s, 0)
         expected += s * chances[k]
     return AtMeans(dict(zip(costs, found, strict=True)), drawn, expected)
 
 
-def _run(rw: Any, frame: Frame, run: MeanRun, outcome: Any, weights: list[jax.Array]) -> Frame:
+def _run(
+    rw: Any, frame: Frame, run: MeanRun, outcome: Any, weights: list[jax.Array]
+) -> tuple[Frame, Thinner]:
     """The frame of a run, with these weights of the outcomes of its draw."""
     program, node = frame.program, run.node
     inner = Frame(program, _Fixed(frame.read), {}, frame.scope, {}, None)
@@ -102,7 +106,7 @@ def _run(rw: Any, frame: Frame, run: MeanRun, outcome: Any, weights: list[jax.Ar
         if index in run.edges:
             edge = run.edges[index]
             thinner.note(edge, edge.run(inner, rw.scorers[edge.node]))
-    return inner
+    return inner, thinner
 
 
 def _again(eqn: Any, args: list[Any], pathwise: bool) -> list[Any]:

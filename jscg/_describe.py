@@ -132,9 +132,12 @@ def _baseline(plan: Plan, node: StochasticNode, stated: tuple[str, ...]) -> str:
         for w in weights
         if w.leave_one_out is not None and all(s.node is not node for s in w.others)
     ]
+    fitted = plan.fitted.get(node)
+    to_means = fitted is not None and fitted.run is not None
     found = [
         (node in plan.baselines, f"with your baseline of {', '.join(stated) or 'nothing'}"),
-        (node in plan.fitted, "with a fitted baseline"),
+        (to_means, "with a baseline fitted to the cost at the means"),
+        (fitted is not None and not to_means, "with a fitted baseline"),
         (bool(with_axis), "with the others as the baseline"),
     ]
     return " and ".join(text for there, text in found if there) or "without a baseline"

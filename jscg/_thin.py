@@ -26,6 +26,7 @@ from .rules import RULES
 from .rules.elementwise import elementwise
 
 _REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or"}
+_ALONG_AN_AXIS = {"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"}
 
 
 class Thin(NamedTuple):
@@ -144,6 +145,11 @@ class Thinner:
             params["new_sizes"] = _with_one(sizes, out)
         elif name == "concatenate" and params["dimension"] != axis:
             out = axis
+        elif name in _ALONG_AN_AXIS and params["axis"] != axis:
+            out = axis
+        elif name == "slice" and _whole(params, axis, shape[axis]):
+            out = axis
+            params["limit_indices"] = _with_one(params["limit_indices"], axis)
         elif name == "dot_general" and params.get("out_sharding") is None:
             out, axes = _of_product(eqn, eqn.invars.index(first), axis)
         else:
@@ -178,6 +184,12 @@ class Thinner:
             values |= made
         outvars = [v for v in body.outvars if not isinstance(v, Literal) and v in inner.thin]
         return [inner.thin[v] for v in outvars] if len(outvars) == len(body.outvars) else None
+
+
+def _whole(params: dict[str, Any], axis: int, size: int) -> bool:
+    """Whether a slice takes all of an axis."""
+    every = params["strides"] is None or params["strides"][axis] == 1
+    return every and (params["start_indices"][axis], params["limit_indices"][axis]) == (0, size)
 
 
 def _with_one(sizes: tuple[int, ...], axis: int) -> tuple[int, ...]:

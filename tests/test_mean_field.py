@@ -95,6 +95,13 @@ def integers_that_meet(theta, rows, draw):
     return jnp.where(x2 == x3, theta[4], 1.0) * (1 + x1) ** 2
 
 
+@program((2, 2), samples=2, size=2)
+def integers_that_are_added(theta, rows, draw):
+    x1 = draw("bernoulli", sigmoid(theta[0] + theta[1] * rows)).astype(int)
+    x2 = draw("bernoulli", sigmoid(theta[2] + theta[3] * rows)).astype(int)
+    return jnp.exp(theta[4] * (x1 + 2 * x2) * (1 + rows))
+
+
 @program((2,))
 def no_number_at_the_mean(theta, rows, draw):
     p = sigmoid(theta[0] + theta[1] * rows)
@@ -183,8 +190,11 @@ def runs_of(fun, estimators=None):
     return [n.name for n, f in plan.fitted.items() if f.run]
 
 
-@pytest.mark.parametrize("estimators", [None, ALL_SCORED], ids=["default", "scored"])
-@pytest.mark.parametrize("name", PROGRAMS)
+CASES = [(name, ALL_SCORED) for name in PROGRAMS]
+CASES += [(name, None) for name in ("two_layers", "over_samples", "with_enumerated_costs")]
+
+
+@pytest.mark.parametrize("name, estimators", CASES)
 def test_exactly_unbiased_to_second_order(name, estimators, small, monkeypatch):
     fun, outcomes, samples, size, runs = PROGRAMS[name]
     rows = jnp.linspace(-0.5, 0.8, size)

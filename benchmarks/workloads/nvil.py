@@ -41,10 +41,10 @@ def make(
     params: Params,
     x: jax.Array,
     *,
-    upstream: bool = False,
+    compared: jscg.estimators.Estimator | None = None,
     **more: Any,
 ) -> Workload:
-    """The estimator `kind` by hand; `upstream` is for the gradient whose variance is compared."""
+    """The estimator `kind` by hand, and the one whose variance is compared."""
 
     def given(gradient: Any) -> Gradient:
         return lambda params, key: gradient(params, x, key)
@@ -61,7 +61,7 @@ def make(
         hand={v: given(hand(v, kind, num_samples)) for v in variants(kind)},
         textbook=("per layer, leave-one-out", given(hand("by hand", "textbook", num_samples))),
         same={"num_samples": num_samples, "estimators": same},
-        default={"num_samples": num_samples, "estimators": jscg.estimators.Auto(upstream=upstream)},
+        default={"num_samples": num_samples, "estimators": compared},
         keys=240,
         compared=lambda gradient: gradient["inference"],
         **more,
@@ -172,4 +172,5 @@ register("1 sample, scored", "score", 1)
 for steps in (0, 30, 300):
     name = f"4 samples, {steps} steps"
     register(name, "auto", 4, steps)
-    register(f"{name}, upstream", "auto", 4, steps, upstream=True)
+    off = jscg.estimators.Auto(mean_field=False)
+    register(f"{name}, no means", "auto", 4, steps, compared=off, finer=False)
