@@ -151,10 +151,13 @@ def solve(left: jax.Array, right: jax.Array) -> jax.Array:
     ]
 
 
-def regression(q: jax.Array, predictors: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+def regression(
+    q: jax.Array, predictors: list[jax.Array], likely: list[float]
+) -> tuple[jax.Array, jax.Array]:
     """Q less its prediction, and the first two coefficients; each quarter from the other three.
 
-    All have shape [samples, batch]; the coefficients have shape [batch, 2].
+    All have shape [samples, batch]; the coefficients have shape [batch, 2].  A likely coefficient,
+    if not zero, is the mean of a normal prior, and its deviation.
     """
     x = jnp.stack([*predictors, q], -1)
     unit = jnp.max(jnp.abs(x), (0, 1)) + 1e-30
@@ -162,7 +165,8 @@ def regression(q: jax.Array, predictors: list[jax.Array]) -> tuple[jax.Array, ja
     folds = min(4, x.shape[1])
     mine = np.arange(x.shape[1]) % folds
     used = np.asarray(mine[None] != np.arange(folds)[:, None], x.dtype)
-    used /= len(x) * used.sum(1, keepdims=True)
+    cells = len(x) * used.sum(1)
+    used /= cells[:, None]
     mean = jnp.einsum("fg,sgi->fi", used, x)
     centred = x - mean[:, None, None]
     covariance = jnp.einsum("fg,fsgi,fsgj->fij", used, centred, centred)
@@ -170,6 +174,13 @@ def regression(q: jax.Array, predictors: list[jax.Array]) -> tuple[jax.Array, ja
     variance = jnp.diagonal(left, axis1=1, axis2=2)
     # In units of the other examples, so that none moves its own coefficients.
     ridge = 1e-3 * variance + (1e-5 * mean[:, :-1]) ** 2 + 1e-30
+    prior = np.asarray(likely, x.dtype) * unit[:-1] / unit[-1]
+    explained, cross = left @ prior, right[..., 0]
+    rest = covariance[:, -1, -1] + jnp.minimum(jnp.sum((explained - 2 * cross) * prior, -1), 0)
+    strength = jnp.maximum(rest, 0)[:, None] / cells[:, None] / (prior**2 + 1e-30)
+    strength = jnp.where(prior == 0, 0, strength)
+    ridge += strength
+    right += (strength * prior)[..., None]
     scale = jax.lax.rsqrt(variance + ridge)[..., None]
     left = (left + ridge[..., None] * np.eye(left.shape[1])) * scale * scale.mT
     slope = (solve(left, right * scale) * scale[..., 0])[mine]
@@ -239,10 +250,12 @@ def fitted(
         level = jnp.broadcast_to(levels[i], q.shape)
         own, more = (deviations[i], lines[i]), (deviations[i + 1 :], lines[i + 1 :])
         predictors = [*own, *more[0], *more[1], state, level]
+        likely = [0.0, 1.0, *(0.0 for _ in more[0]), *(1.0 for _ in more[1]), 0.0, 1.0]
         if samples > 1:
             repeated = [q, *deviations[i:], *([state] if i else [])]
             predictors += [(jnp.sum(t, 0) - t) / (samples - 1) for t in repeated]
-        rest, known = regression(q, predictors)
+            likely += [0.0 for _ in repeated]
+        rest, known = regression(q, predictors, likely)
         weights.append(rest[..., None])
         exact.append(known[:, :1] * inner[i] + known[:, 1:] * slopes[i])
     return weights, exact

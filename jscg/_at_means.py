@@ -49,12 +49,13 @@ def at_means(rw: Any, frame: Frame, run: MeanRun, costs: Iterable[Any], slopes: 
     """
     costs, scorer = list(costs), rw.scorers[run.node]
     outcomes, chances = scorer.support(frame.read)
-    fixed = lax.stop_gradient(chances)
+    fixed, equal = lax.stop_gradient(chances), 1
     if samples_of(run.node) > 1 and not run.lifted:
         thin = [one_of(p, 0).array for p in fixed]
         _, thinner = _run(rw, frame, run, outcomes[_ANY], thin)
         # Otherwise what differs from sample to sample would have one slope for all of them.
-        fixed = thin if all(v in thinner.thin for v in costs) else fixed
+        if all(v in thinner.thin for v in costs):
+            fixed, equal = thin, samples_of(run.node)
     edges = [edge for edge in run.edges.values() if edge.node is run.node]
     each = zip(*(edge.values(frame, scorer) for edge in edges), strict=True)
     counts = [not all(isinstance(x, Uniform) and not x.number for x in values) for values in each]
@@ -71,7 +72,7 @@ def at_means(rw: Any, frame: Frame, run: MeanRun, costs: Iterable[Any], slopes: 
     value = frame.env[run.node.var]
     drawn = expected = jnp.zeros(run.node.shape, scorer.dtype)
     for k, s in slope.items():
-        s = finite(s)  # summed over equal samples; the regression asks for no units
+        s = finite(s) / equal  # it is the sum over them
         drawn += jnp.where(value == outcomes[k].astype(value.dtype), s, 0)
         expected += s * chances[k]
     return AtMeans(dict(zip(costs, found, strict=True)), drawn, expected)

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._cells import Classes, Found, Term, common_axes, found_of, place_of_axis, terms_of
-from ._costs import CostFinder
+from ._costs import CostFinder, CostNode
 from ._mean_field import MeanRun, find_mean_runs
 from ._nodes import StochasticNode
 from ._pairs import Pairs
@@ -45,7 +45,8 @@ class Fitted:
       node: the draw.
       axes: those of its axes that number the cells; with several, the first counts samples.
       cells: what the axes number: draws with equal `cells` are fitted together.
-      to_go: the terms that it influences and that are scored.
+      to_go: the terms that it influences and that are scored, cell by cell.
+      apart: costs of its single elements within a cell, which are scored without this baseline.
       own: the terms that are enumerated over it.
       deviations: for other draws, the terms of `to_go` that are enumerated over them alone.
       above: groups of terms that it does not influence, if it is predicted from them.
@@ -58,6 +59,7 @@ class Fitted:
     axes: tuple[int, ...]
     cells: tuple[Any, ...]
     to_go: list[Term]
+    apart: set[CostNode]
     own: list[Term]
     deviations: list[list[Term]]
     above: list[list[Term]]
@@ -161,7 +163,7 @@ def _fit(node, axes, found: list[Found], classes: Classes, seen, upstream) -> Fi
     cells = tuple(classes.find((node, a)) for a in axes)
     if cells not in seen:
         seen[cells] = [classes.term(cells, each) for each in found]
-    to_go, own, varied = [], [], False
+    to_go, apart, own, varied = [], set(), [], False
     deviations: dict[Any, list[Term]] = {}
     above: dict[Any, list[Term]] = {}
     for each, term in zip(found, seen[cells], strict=True):
@@ -176,12 +178,14 @@ def _fit(node, axes, found: list[Found], classes: Classes, seen, upstream) -> Fi
         if each.over == [node]:
             own.append(term)
             varied = varied or len(each.aligned) > 1
+        elif node not in each.over and aligned.keys() - set(axes):
+            apart.add(each.cost)
         elif node not in each.over:
             to_go.append(term)
             if len(each.over) == 1:
                 deviations.setdefault(each.over[0], []).append(term)
     few = _few(deviations, MOST_DEVIATIONS), _few(above, MOST_ABOVE)
-    return Fitted(node, axes, cells, to_go, own, *few, varied)
+    return Fitted(node, axes, cells, to_go, apart, own, *few, varied)
 
 
 def _few(groups: dict[Any, list[Term]], most: int) -> list[list[Term]]:

@@ -149,9 +149,13 @@ def make_plan(
         scored = list({s.node: None for s in _distinct_scores(weights)})
     fitted = find_fitted(finder, pairs, weights, [n for n in scored if n not in controlled])
     others = baselines.keys() | fitted.keys()
+
+    def otherwise(node: StochasticNode, cost: CostNode) -> bool:
+        return node in baselines or (node in fitted and cost not in fitted[node].apart)
+
     axes: dict[tuple[int, ...], dict[Score, tuple[frozenset[int], ...]]] = {}
     for cost, weight in weights.items():
-        choose_axis(cost, weight, estimators, others, axes)
+        choose_axis(cost, weight, estimators, otherwise, axes)
     if purpose == "first order":
         compare_without_baseline(program, weights, estimators, others)
     compared_pairs = [(s, cost) for cost, w in weights.items() for s in w.compared]

@@ -20,6 +20,7 @@ from ._weights import LogProb, box
 
 FOLDS = 4
 RIDGE = 1e-3
+STRONGEST = 1e9  # of a prior, for a predictor of variance one
 CONSTANT = 1e-5  # a predictor that varies by less, relative to its mean, is taken as constant
 
 
@@ -65,7 +66,7 @@ def fitted_term(
     drawn: list[Drawn],
 ) -> Any:
     """What the fitted baselines of draws with the same cells add to the surrogate: value zero."""
-    columns = _Columns(fits[0].shape, values, means)
+    columns = _Columns(fits, values, means)
     chosen = [_predictors(f, d, columns) for f, d in zip(fits, drawn, strict=True)]
     width = 1 + max(len(known) for _, known in chosen)
     cells = columns.stacked()
@@ -80,7 +81,10 @@ def fitted_term(
                 each[column + count * predictor.of_others, place] += sign
     x = jnp.einsum("sgt,dti->dsgi", cells, pick, precision="highest")
     x = lax.stop_gradient(x)
-    prediction, slope = cross_fit(x)
+    likely = np.zeros((len(fits), width - 1), np.float32)
+    for each, (_, known) in zip(likely, chosen, strict=True):
+        each[: len(known)] = [p.likely for p in known]
+    prediction, slope = cross_fit(x, likely)
     pairs = zip(fits, drawn, strict=True)
     log_probs = jnp.stack([columns.by_cell(f, d.log_prob) for f, d in pairs])
     out = jnp.sum(prediction * (1.0 - box(log_probs)))
@@ -103,10 +107,12 @@ class _Predictor(NamedTuple):
     Attributes:
       parts: a sign and a column each.
       of_others: whether of these the means over the other samples of the cell are taken.
+      likely: its coefficient, as far as nothing is known of it.
     """
 
     parts: list[tuple[float, int]]
     of_others: bool = False
+    likely: float = 0.0
 
 
 def _predictors(f: Fitted, drawn: Drawn, columns: _Columns) -> tuple[_Predictor, list[_Predictor]]:
@@ -123,8 +129,8 @@ def _predictors(f: Fitted, drawn: Drawn, columns: _Columns) -> tuple[_Predictor,
     above = [of(terms, "sampled") for terms in f.above]
     expected = [of(f.own, "expected")] if f.own else []
     sloping = [f.node, *f.slopes] if f.run else []
-    slopes = [_Predictor([(1.0, columns.slope(f, n))]) for n in sloping]
-    at_means = [_Predictor([(1.0, columns.at_means(f))])] if f.run else []
+    slopes = [_Predictor([(1.0, columns.slope(n))], likely=1.0) for n in sloping]
+    at_means = [_Predictor([(1.0, columns.at_means(f))], likely=1.0)] if f.run else []
     known = [*own, *slopes[:1], *deviations, *slopes[1:], *expected, *above, *at_means]
     if f.shape[0] > 1:
         again = [target, *own, *deviations, *above, *(expected if f.varied else [])]
@@ -149,8 +155,9 @@ def _to_learn(f: Fitted, slope: Any, known: Any) -> Any:
 class _Columns:
     """Sums of terms over cells, [samples, groups] each."""
 
-    def __init__(self, shape: tuple[int, int], values: dict[Any, Values], means: dict):
-        self.shape, self.values, self.means = shape, values, means
+    def __init__(self, fits: list[Fitted], values: dict[Any, Values], means: dict):
+        self.shape, self.values, self.means = fits[0].shape, values, means
+        self.fits = {f.node: f for f in fits}
         self.numbers: dict[Any, int] = {}
         self.arrays: list[Any] = []
 
@@ -161,10 +168,10 @@ class _Columns:
         key = (term.atom, term.places, kind)
         return self._once(key, lambda: self.sum(term, lax.stop_gradient(getattr(values, kind))))
 
-    def slope(self, f: Fitted, node: StochasticNode) -> int:
-        """Of a draw with the same cells, its slope at the means times sampled minus expected."""
+    def slope(self, node: StochasticNode) -> int:
+        """Of one of the draws, its slope at the means times sampled minus expected."""
         drawn, expected = self.means[node].drawn, lax.stop_gradient(self.means[node].expected)
-        return self._once((node, "slope"), lambda: self.by_cell(f, drawn - expected))
+        return self._once((node, "slope"), lambda: self.by_cell(self.fits[node], drawn - expected))
 
     def at_means(self, f: Fitted) -> int:
         """The cost-to-go at the means."""
@@ -203,11 +210,15 @@ class _Columns:
         return every.keep(f.axes).array.reshape(self.shape)
 
 
-def cross_fit(x: Any) -> tuple[Any, Any]:
+def cross_fit(x: Any, likely: Any) -> tuple[Any, Any]:
     """Predicts the last variable of each group by linear regression over groups of other folds.
+
+    A likely coefficient is the mean of a normal prior, and its deviation.  What varies little in
+    other folds, and much in this one, is then predicted with that, and not with noise.
 
     Args:
       x: [draws, samples, groups, variables].
+      likely: coefficients; zeros where nothing is known, [draws, variables-1].
 
     Returns:
       The predictions, [draws, samples, groups], and the coefficients, [draws, groups, variables-1].
@@ -216,7 +227,8 @@ def cross_fit(x: Any) -> tuple[Any, Any]:
     folds = min(FOLDS, groups)
     mine = np.arange(groups) % folds
     used = np.asarray(mine[None] != np.arange(folds)[:, None], x.dtype)
-    used /= x.shape[1] * used.sum(1, keepdims=True)
+    cells = x.shape[1] * used.sum(1)
+    used /= cells[:, None]
     # The unit only spares overflow: what follows is the same without.
     unit = jnp.max(jnp.abs(x), (1, 2), keepdims=True)
     unit = jnp.where(unit > 0, unit, 1.0)
@@ -226,12 +238,19 @@ def cross_fit(x: Any) -> tuple[Any, Any]:
     weighted = centred * used[:, None, :, None]
     covariance = jnp.einsum("dfsgi,dfsgj->dfij", weighted, centred, precision="highest")
     variance = jnp.diagonal(covariance, axis1=2, axis2=3)[..., :n]
+    tiny = jnp.finfo(x.dtype).tiny
     # In units of the other folds, or a cell would move its own coefficients.
-    ridge = RIDGE * variance + (CONSTANT * mean[..., :n]) ** 2 + jnp.finfo(x.dtype).tiny
+    ridge = RIDGE * variance + (CONSTANT * mean[..., :n]) ** 2 + tiny
+    cross, prior = covariance[..., :n, n], (likely * unit[:, 0, 0, :n] / unit[:, 0, 0, n:])[:, None]
+    explained = jnp.sum(covariance[..., :n, :n] * prior[..., None], -2)
+    rest = covariance[..., n, n] + jnp.minimum(jnp.sum((explained - 2 * cross) * prior, -1), 0)
+    strength = jnp.maximum(rest, 0)[..., None] / cells[:, None] / (prior**2 + tiny)
+    strength = jnp.where(prior == 0, 0, jnp.minimum(strength, STRONGEST))
+    ridge = ridge + strength
     left = covariance[..., :n, :n] + ridge[..., None] * np.eye(n, dtype=x.dtype)
     scale = lax.rsqrt(variance + ridge)
     left = left * scale[..., :, None] * scale[..., None, :]
-    slope = solve(left, covariance[..., :n, n] * scale) * scale
+    slope = solve(left, (cross + strength * prior) * scale) * scale
     start = mean[..., n] - jnp.sum(slope * mean[..., :n], -1)
     slope, start = slope[:, mine], start[:, mine]
     prediction = start[:, None] + jnp.sum(x[..., :n] * slope[:, None], -1)

@@ -113,21 +113,23 @@ def _cannot_enumerate(node: StochasticNode, why: Any) -> None:
 def choose_axis(cost, weight, estimators, others, known) -> None:
     """Picks the axis for leave-one-out: the first along which a draw and the cost are aligned.
 
+    `others(node, cost)` says whether a draw has another baseline there.
     Steps of a loop come last: samples or examples in it are closer to each other.
     """
     shape = getattr(getattr(cost.atom, "aval", None), "shape", ())
-    known = known.setdefault(shape, {})
+    known, aligned = known.setdefault(shape, {}), {}
     for score in weight.scores:
-        if score not in known:
-            wanted = estimators[score.node].leave_one_out and score.node not in others
-            known[score] = _aligned_axes(score, shape) if wanted else (frozenset(), frozenset())
-    for axes in zip(*(known[score] for score in weight.scores), strict=True):
+        wanted = estimators[score.node].leave_one_out and not others(score.node, cost)
+        if wanted and score not in known:
+            known[score] = _aligned_axes(score, shape)
+        aligned[score] = known[score] if wanted else (frozenset(), frozenset())
+    for axes in zip(*(aligned[score] for score in weight.scores), strict=True):
         usable = [min(a) for a in set(axes) if a]
         if usable:
             weight.leave_one_out = min(usable)
             break
     weight.others = tuple(
-        s for s in weight.scores if not any(weight.leave_one_out in a for a in known[s])
+        s for s in weight.scores if not any(weight.leave_one_out in a for a in aligned[s])
     )
 
 

@@ -237,6 +237,59 @@ def test_exactly_unbiased_to_second_order(name, estimators, small, monkeypatch):
     np.testing.assert_allclose(second, truth[1], rtol=1e-5, atol=1e-7)
 
 
+def turned(theta, key, rows=32):
+    """The examples are the last axis of the second draw."""
+    k1, k2 = random.split(key)
+    slopes = jnp.linspace(-1, 1, rows)[:, None]
+    x = random.bernoulli(k1, sigmoid(theta[0] + slopes * theta[:3])).astype(float)
+    w = jnp.sin(jnp.arange(9.0)).reshape(3, 3)
+    y = random.bernoulli(k2, sigmoid(w @ x.T + theta[3])).astype(float)
+    return jnp.mean(jnp.exp(w[0] @ y * x[:, 0] * theta[4]))
+
+
+def straight(theta, key, rows=32):
+    """The same with the first."""
+    k1, k2 = random.split(key)
+    slopes = jnp.linspace(-1, 1, rows)[:, None]
+    x = random.bernoulli(k1, sigmoid(theta[0] + slopes * theta[:3])).astype(float)
+    w = jnp.sin(jnp.arange(9.0)).reshape(3, 3)
+    y = random.bernoulli(k2, sigmoid(x @ w.T + theta[3])).astype(float)
+    return jnp.mean(jnp.exp(y @ w[0] * x[:, 0] * theta[4]))
+
+
+def test_examples_may_be_any_axis_of_a_draw_below():
+    assert len(runs_of(turned, ALL_SCORED)) == 2
+    found = [variance(fun, ALL_SCORED) for fun in (turned, straight)]
+    assert 0.8 < found[0] / found[1] < 1.25
+
+
+def local(theta, key, rows=32, units=30):
+    """Each unit has a cost of its own, and together they have a small one."""
+    k1, k2 = random.split(key)
+    slopes = jnp.linspace(-1, 1, rows)[:, None] * jnp.linspace(-1, 1, units)
+    x = random.bernoulli(k1, sigmoid(theta[0] + slopes * theta[1])).astype(float)
+    n = random.poisson(k2, jnp.exp(x * theta[2])) * 1.0
+    together = 0.01 * jnp.exp(0.1 * x @ jnp.linspace(-1, 1, units))
+    return jnp.mean(jnp.sum((n - 2) ** 2, -1) + together)
+
+
+def outlier(theta, key, rows=32):
+    """One example is masked, the others are much alike."""
+    mask, slopes = jnp.ones(rows).at[3].set(0.0), 0.01 * jnp.linspace(-1, 1, rows)[:, None]
+    x = random.bernoulli(key, sigmoid(theta[:3] + slopes)).astype(float)
+    return jnp.mean(mask * jnp.exp(x @ jnp.array([0.5, -1.0, 2.0]) * theta[3]))
+
+
+@pytest.mark.parametrize("fun", [local, outlier])
+@pytest.mark.parametrize("samples", [1, 4])
+def test_never_much_worse_than_without(fun, samples):
+    ours, off = (
+        variance(fun, e, num_samples=samples)
+        for e in (ONLY_FITS, Auto(fits=False, compares_draws=False))
+    )
+    assert 0 < ours < 1.3 * off
+
+
 def wide(theta, key, rows=32, units=8):
     """One layer of a network, and a cost that mixes its units."""
     p = sigmoid(theta[0] + jnp.linspace(-1, 1, rows)[:, None] * jnp.linspace(-1, 1, units))
