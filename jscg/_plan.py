@@ -93,6 +93,7 @@ def make_plan(
     choices: Choices,
     purpose: Purpose = "any order",
     repeats: int = 1,
+    in_chunks: int = 0,
 ) -> Plan:
     """Finds the draws and costs of a program and chooses how each is estimated.
 
@@ -103,6 +104,7 @@ def make_plan(
       purpose: what the result is for: derivatives of any order, the first derivative alone, or a
         bound of the expectation.
       repeats: how often the program is run for one gradient.
+      in_chunks: how many samples the program is of, if they are run in chunks.
     """
     check_nested(program)
     names = name_draws(program)
@@ -147,7 +149,8 @@ def make_plan(
     if purpose == "first order":
         compare_cheap(program, weights, estimators, baselines, influence, repeats)
         scored = list({s.node: None for s in _distinct_scores(weights)})
-    fitted = find_fitted(finder, pairs, weights, [n for n in scored if n not in controlled])
+    may_fit = [n for n in scored if n not in controlled]
+    fitted = find_fitted(finder, pairs, weights, may_fit, in_chunks)
     others = baselines.keys() | fitted.keys()
 
     def otherwise(node: StochasticNode, cost: CostNode) -> bool:

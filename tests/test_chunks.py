@@ -66,6 +66,11 @@ def convolved(p, key):
     return jnp.sum(jnp.convolve(x, jnp.array([1.0, p[1], 0.5])) ** 2), {"x": x}
 
 
+def in_a_row(p, key):
+    x = random.bernoulli(key, jax.nn.sigmoid(p[0]), (6,)).astype(float)
+    return jnp.exp(jnp.sum(x) * p[1])
+
+
 SCORE = estimators.ScoreFunction()
 CASES = {
     "loop, leave-one-out": (in_a_loop, SCORE),
@@ -101,6 +106,20 @@ def test_the_result_is_that_of_all_samples_at_once(name):
         return jax.jit(call, compiler_options=QUICK)(P, KEY)
 
     assert_close(of(chunk_size=4), of())
+
+
+def test_samples_alone_have_leave_one_out_baselines_in_chunks():
+    """If they are run at once, the default fits baselines to 16 or more."""
+
+    def of(estimator, **options):
+        call = jscg.grad_expectation(in_a_row, num_samples=64, estimators=estimator, **options)
+        return jax.jit(call, compiler_options=QUICK)(P, KEY)
+
+    fitted, plain = (
+        estimators.Auto(compares_draws=False, mean_field=more) for more in (True, False)
+    )
+    assert np.any(np.abs(of(fitted) - of(plain)) > 1e-3)
+    assert_close(of(fitted, chunk_size=32), of(plain))
 
 
 def test_structures_of_arguments_and_under_transformations():
