@@ -147,10 +147,9 @@ def grad_expectation(
       chunk_size: how many samples are run at once; it must divide `num_samples`.  The result is
         that of all at once, to rounding, with the memory that one chunk needs.  Baselines are over
         all samples: where there are any, the program is run twice, once without derivatives, and
-        the result cannot be differentiated again.  Baselines that are fitted to a batch, or optimal
-        over all samples, are refused; what is fitted to samples alone if they are run at once has a
-        leave-one-out baseline in chunks.  Where `Coupled` picks one element of a draw, it picks
-        another one.
+        the result cannot be differentiated again.  Baselines that are fitted or optimal over all
+        samples are refused, but for those to the cost at the means, in whose place there are
+        leave-one-out baselines.  Where `Coupled` picks one element of a draw, it picks another one.
       estimators: one estimator for all draws, or a mapping from names of draws (or of samplers)
         to estimators; `estimators.Auto()` for all others.
       key_argnums: which arguments are keys, for `num_samples` with legacy uint32 keys.

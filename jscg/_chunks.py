@@ -95,7 +95,7 @@ class Chunk(Flat):
     def __init__(self, fun: Callable, options: Options, args: tuple, kwargs: dict):
         super().__init__(fun, options, args, kwargs)
         size = options.chunk_size or options.num_samples
-        self.repeats, self.in_chunks = options.num_samples // size, size
+        self.repeats = options.num_samples // size
         leaves = jax.tree.leaves((args, kwargs))
         split = [split_key(leaves[place], options.num_samples) for place in self.keys]
         self.chunks = [k.reshape(self.repeats, size, *k.shape[1:]) for k in split]

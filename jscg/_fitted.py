@@ -103,12 +103,11 @@ def find_fitted(
     pairs: Pairs,
     weights: Mapping,
     scored: list[StochasticNode],
-    in_chunks: int = 0,
+    in_chunks: bool = False,
 ) -> dict[StochasticNode, Fitted]:
     """Plans a fitted baseline for each of the scored draws that can have one, and wants one.
 
-    Samples that are run in chunks (so many) are not all there to be fitted to: without a batch they
-    are each other's leave-one-out baseline.
+    Samples that are run in chunks are not all there to be fitted to: nothing is run at the means.
     """
     program = next(iter(finder.producers))
     wanted = [n for n in scored if pairs.estimators[n].fits_baselines]
@@ -129,17 +128,11 @@ def find_fitted(
     upstream = {n: pairs.estimators[n].uses_upstream for n in wanted}
     made = (_fit(n, axes[n], found, classes, seen, upstream[n]) for n in wanted)
     fits = {f.node: f for f in made if f.to_go}
-    alone = {n for n, f in fits.items() if in_chunks and _of_samples(f, in_chunks)}
-    _add_runs(program, {n: f for n, f in fits.items() if n not in alone}, pairs, finder.influence)
+    if not in_chunks:
+        _add_runs(program, fits, pairs, finder.influence)
     # Without enumeration nothing was taken away that would have to come back, and a cost that a
     # draw does not influence changes no sample of its gradient.
     return {n: f for n, f in fits.items() if f.enough and (f.own or f.deviations or f.run)}
-
-
-def _of_samples(fitted: Fitted, samples: int) -> bool:
-    """Whether the cells of a draw are nothing but samples."""
-    node, batch = fitted.node, fitted.node.eqn.params["batch"]
-    return fitted.axes == (0,) and bool(batch) and batch[0][0] and node.shape[0] == samples
 
 
 def _add_runs(program, fits: dict[StochasticNode, Fitted], pairs: Pairs, influence) -> None:

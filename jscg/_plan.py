@@ -93,7 +93,7 @@ def make_plan(
     choices: Choices,
     purpose: Purpose = "any order",
     repeats: int = 1,
-    in_chunks: int = 0,
+    in_chunks: bool = False,
 ) -> Plan:
     """Finds the draws and costs of a program and chooses how each is estimated.
 
@@ -104,7 +104,7 @@ def make_plan(
       purpose: what the result is for: derivatives of any order, the first derivative alone, or a
         bound of the expectation.
       repeats: how often the program is run for one gradient.
-      in_chunks: how many samples the program is of, if they are run in chunks.
+      in_chunks: whether samples are run a few at a time.
     """
     check_nested(program)
     names = name_draws(program)

@@ -90,7 +90,12 @@ def trace_flat(flat: Flat, change: Change | None = None) -> tuple[Plan, list[jax
     options = flat.options
     try:
         plan = make_plan(
-            program, active, options.choices, options.purpose, flat.repeats, flat.in_chunks
+            program,
+            active,
+            options.choices,
+            options.purpose,
+            flat.repeats,
+            bool(options.chunk_size),
         )
     except JscgError as error:
         names = input_names(flat.fun, options, *flat.arguments)
@@ -109,7 +114,6 @@ class Flat:
       active: which of them the gradient is for.
       keys: the places of keys.
       repeats: how often it is called for one gradient.
-      in_chunks: how many samples it makes, if they are run in chunks.
     """
 
     repeats = 1
@@ -120,7 +124,6 @@ class Flat:
         owners = owners_of(args, kwargs)
         dynamic, for_gradient, keys = roles(options, args, leaves, owners)
         self.fun, self.options = fun, options
-        self.in_chunks = options.num_samples if options.chunk_size else 0
         self.static = [None if d else leaf for leaf, d in zip(leaves, dynamic, strict=True)]
         self.places = [i for i, d in enumerate(dynamic) if d]
         self.values = [leaves[i] for i in self.places]

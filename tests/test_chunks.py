@@ -71,6 +71,11 @@ def in_a_row(p, key):
     return jnp.exp(jnp.sum(x) * p[1])
 
 
+def in_rows(p, key):
+    x = random.bernoulli(key, jax.nn.sigmoid(p[0] * jnp.linspace(1, 2, 16)[:, None]), (16, 6))
+    return jnp.mean(jnp.exp(jnp.sum(x.astype(float), -1) * p[1]))
+
+
 SCORE = estimators.ScoreFunction()
 CASES = {
     "loop, leave-one-out": (in_a_loop, SCORE),
@@ -108,11 +113,12 @@ def test_the_result_is_that_of_all_samples_at_once(name):
     assert_close(of(chunk_size=4), of())
 
 
-def test_samples_alone_have_leave_one_out_baselines_in_chunks():
-    """If they are run at once, the default fits baselines to 16 or more."""
+@pytest.mark.parametrize("fun", [lambda p, key: in_a_row(p, key), lambda p, key: in_rows(p, key)])
+def test_leave_one_out_baselines_in_the_place_of_those_at_the_means(fun):
+    """If samples are run at once, the default fits baselines to 16 or more, and to a batch."""
 
     def of(estimator, **options):
-        call = jscg.grad_expectation(in_a_row, num_samples=64, estimators=estimator, **options)
+        call = jscg.grad_expectation(fun, num_samples=64, estimators=estimator, **options)
         return jax.jit(call, compiler_options=QUICK)(P, KEY)
 
     fitted, plain = (
