@@ -268,9 +268,9 @@ def local(theta, key, rows=32, units=30):
     k1, k2 = random.split(key)
     slopes = jnp.linspace(-1, 1, rows)[:, None] * jnp.linspace(-1, 1, units)
     x = random.bernoulli(k1, sigmoid(theta[0] + slopes * theta[1])).astype(float)
-    n = random.poisson(k2, jnp.exp(x * theta[2])) * 1.0
-    together = 0.01 * jnp.exp(0.1 * x @ jnp.linspace(-1, 1, units))
-    return jnp.mean(jnp.sum((n - 2) ** 2, -1) + together)
+    y = random.bernoulli(k2, sigmoid(theta[2] + x)).astype(float)
+    together = 0.01 * jnp.exp(0.1 * y @ jnp.linspace(-1, 1, units))
+    return jnp.mean(jnp.sum((y - 2 * x) ** 2, -1) + together)
 
 
 def outlier(theta, key, rows=32):
