@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 import jscg
-from benchmarks import harness, overhead
+from benchmarks import harness, overhead, programs
 from benchmarks.harness import Row
 from jscg._comparisons import Comparer
 from jscg._intercept import explicit_draws
@@ -110,7 +110,7 @@ def pass_rows(most: int) -> list[Row]:
         passes(make, 2 * UNITS_IN_A_NEST, args)  # warms the caches of nested jits
         for size in (n for n in EQUATIONS if n <= most):
             units = units_for(make, size, args)
-            counted.append(harness.count_equations(jax.make_jaxpr(make(units))(*args)))
+            counted.append(programs.count_equations(jax.make_jaxpr(make(units))(*args)))
             several = [passes(make, units, args) for _ in range(3 if size < 30_000 else 1)]
             times.append(Passes(*np.median(several, 0)))
             ratio = sum(times[-1][1:]) / times[-1].alone
@@ -132,7 +132,7 @@ def pass_rows(most: int) -> list[Row]:
 def units_for(make: Callable[[int], overhead.Program], size: int, args: tuple[Any, ...]) -> int:
     """How many units give about this many equations, where they come in nests."""
     few, many = 2 * UNITS_IN_A_NEST, 4 * UNITS_IN_A_NEST
-    counts = [harness.count_equations(jax.make_jaxpr(make(n))(*args)) for n in (few, many)]
+    counts = [programs.count_equations(jax.make_jaxpr(make(n))(*args)) for n in (few, many)]
     each = (counts[1] - counts[0]) / (many - few)
     return max(2, round((size - counts[0]) / each) + few)
 
@@ -222,7 +222,7 @@ def gradient_rows(pairs: int) -> list[Row]:
             ratio = harness.time_ratio(
                 lambda a=args, f=first: f(*a), lambda a=args, f=second: f(*a), pairs
             )
-            memory = [harness.memory_bytes(f, *args) for f in (first, second)]
+            memory = [programs.memory_bytes(f, *args) for f in (first, second)]
             sizes.append(getattr(at, field))
             times.append((ratio.first, ratio.second))
             bytes_.append(memory)

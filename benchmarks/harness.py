@@ -7,9 +7,7 @@ take turns: A B A B ..., the ratio of each pair, the median of the ratios.
 from __future__ import annotations
 
 import argparse
-import collections
 import dataclasses
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,12 +23,9 @@ __all__ = [
     "Row",
     "compile_ratio",
     "components",
-    "count_equations",
     "directions",
     "geometric_mean",
-    "hlo_profile",
     "max_difference",
-    "memory_bytes",
     "moments",
     "parser",
     "print_columns",
@@ -195,45 +190,6 @@ def compile_ratio(
         times[0].append(seconds(first))
         times[1].append(seconds(second))
     return Ratio.of(*times)
-
-
-def memory_bytes(function: Callable[..., Any], *args: Any) -> int:
-    """Temporary plus output bytes of the compiled program: what one call adds to its arguments."""
-    analysis = jax.jit(function).lower(*args).compile().memory_analysis()
-    return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes)
-
-
-def hlo_profile(function: Callable[..., Any], *args: Any) -> dict[str, int]:
-    """How often the costly kinds of operation stand in the optimized program, and its bytes."""
-    compiled = jax.jit(function).lower(*args).compile()
-    kinds = re.findall(
-        r"^\s*(?:ROOT )?%?\S+ = .*?[\])}] ([a-z][a-z0-9-]*)\(", compiled.as_text(), re.M
-    )
-    shown = [
-        *("fusion", "dot", "custom-call", "while", "conditional", "sort", "scatter", "gather"),
-        *("reduce", "exponential", "log", "log-plus-one", "logistic", "tanh", "transpose"),
-        *("copy", "concatenate", "dynamic-update-slice", "call"),
-    ]
-    counts = collections.Counter(kinds)
-    analysis = compiled.memory_analysis()
-    result = {kind: counts[kind] for kind in shown if counts[kind]}
-    result["all"] = len(kinds)
-    result["temp bytes"] = analysis.temp_size_in_bytes
-    result["output bytes"] = analysis.output_size_in_bytes
-    return result
-
-
-def count_equations(jaxpr: Any) -> int:
-    """The equations of a jaxpr, those of nested jaxprs counted at every place they stand."""
-    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-    total = 0
-    for equation in jaxpr.eqns:
-        total += 1
-        for value in equation.params.values():
-            for item in value if isinstance(value, (tuple, list)) else (value,):
-                if hasattr(item, "eqns") or hasattr(getattr(item, "jaxpr", None), "eqns"):
-                    total += count_equations(item)
-    return total
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks import harness
+from benchmarks import harness, programs
 from benchmarks.harness import Ratio, Row
 
 Program = Callable[[jax.Array, jax.Array], jax.Array]
@@ -153,7 +153,7 @@ TARGETS = dict.fromkeys(PROGRAMS, 3.0) | {"noise, kinks, jumps": 4.0}
 
 def units_for(make: Callable[[int], Program], equations: int, args: tuple[Any, ...]) -> int:
     """How many units give about this many equations."""
-    few, many = (harness.count_equations(jax.make_jaxpr(make(n))(*args)) for n in (20, 40))
+    few, many = (programs.count_equations(jax.make_jaxpr(make(n))(*args)) for n in (20, 40))
     return max(2, round((equations - (2 * few - many)) / ((many - few) / 20)))
 
 
@@ -203,7 +203,7 @@ def run(equations: int = SIZES[-1]) -> list[Row]:
         counted, ours, plain = [], [], []
         for size in sizes:
             units = units_for(make, size, args)
-            counted.append(harness.count_equations(jax.make_jaxpr(make(units))(*args)))
+            counted.append(programs.count_equations(jax.make_jaxpr(make(units))(*args)))
             try:
                 ratio = measure(make, units, args, 3 if size > 3_000 else 7)
             except RecursionError as error:

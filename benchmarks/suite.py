@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 import jscg
-from benchmarks import harness
+from benchmarks import harness, programs
 from benchmarks.harness import Ratio
 from benchmarks.workloads import Gradient, Workload
 
@@ -153,7 +153,7 @@ def measure(name: str, workload: Workload, options: Options) -> Measured:
     floor = harness.time_ratio(bound(hand), theirs, options.pairs)
     work = harness.time_ratio(bound(default), bound(workload.textbook[1]), options.pairs)
     tensors, z = variances(workload, default, options)
-    memory = harness.memory_bytes(same, *args), harness.memory_bytes(hand, *args)
+    memory = programs.memory_bytes(same, *args), programs.memory_bytes(hand, *args)
     compilation = harness.compile_ratio(  # last, for it clears what was compiled
         lambda: gradient_of(workload, workload.same), lambda: fresh(hand), args, options.compiles
     )
@@ -205,7 +205,7 @@ def profile(workload: Workload) -> dict[str, dict[str, int]]:
     """The operations in the compiled programs, jscg's and those by hand: why a goal is missed."""
     every = {"jscg": gradient_of(workload, workload.same), **workload.hand}
     args = (workload.params, jax.random.key(1))
-    return {name: harness.hlo_profile(gradient, *args) for name, gradient in every.items()}
+    return {name: programs.hlo_profile(gradient, *args) for name, gradient in every.items()}
 
 
 # The table ---------------------------------------------------------------------------------------

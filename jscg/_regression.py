@@ -121,16 +121,17 @@ def _predictors(f: Fitted, drawn: Drawn, columns: _Columns) -> tuple[_Predictor,
     def of(terms: list[Term], kind: str) -> _Predictor:
         return _Predictor([(1.0, columns.number(t, kind)) for t in terms])
 
+    # Then the fit chooses between what is subtracted already and the cost-to-go at the means.
+    less = [] if drawn.baseline is None else [(-1.0, columns.baseline(f, drawn.baseline))]
     target = of(f.to_go, "expected")
-    if drawn.baseline is not None:
-        target.parts.append((-1.0, columns.baseline(f, drawn.baseline)))
+    target.parts.extend(less)
     own = [of(f.own, "deviation")] if f.own else []
     deviations = [of(terms, "deviation") for terms in f.deviations]
     above = [of(terms, "sampled") for terms in f.above]
     expected = [of(f.own, "expected")] if f.own else []
     sloping = [f.node, *f.slopes] if f.run else []
     slopes = [_Predictor([(1.0, columns.slope(n))], likely=1.0) for n in sloping]
-    at_means = [_Predictor([(1.0, columns.at_means(f))], likely=1.0)] if f.run else []
+    at_means = [_Predictor([(1.0, columns.at_means(f)), *less], likely=1.0)] if f.run else []
     known = [*own, *slopes[:1], *deviations, *slopes[1:], *expected, *above, *at_means]
     if f.shape[0] > 1:
         again = [target, *own, *deviations, *above, *(expected if f.varied else [])]

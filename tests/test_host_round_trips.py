@@ -1,7 +1,5 @@
 """A compiled gradient stays on its device: nothing in it asks the host."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -10,6 +8,7 @@ from jax.nn import sigmoid
 from oracle import QUICK
 
 import jscg
+from benchmarks.programs import host_operations
 
 KEY = random.key(0)
 X = jnp.linspace(-1.0, 1.0, 16)
@@ -43,24 +42,6 @@ def gamma(th, key):
 
 def counts(th, key):
     return jnp.mean(jnp.sqrt(1.0 + random.poisson(key, th + X**2)))
-
-
-# Operations of HLO that leave the device, or wait for the host.
-HOST = r"\b(infeed|outfeed|send|recv|send-done|recv-done|async-start)\("
-TARGETS = r'custom_call_target="([^"]*)"'
-
-
-def host_operations(compiled_text):
-    """What in a compiled program talks to the host.
-
-    Kernels of the backend are called by name as well; those of callbacks say so.
-    """
-    kernels = [t for t in re.findall(TARGETS, compiled_text) if re.search("callback|host", t, re.I)]
-    return (
-        re.findall(HOST, compiled_text)
-        + kernels
-        + re.findall("is_host_transfer=true", compiled_text)
-    )
 
 
 PROGRAMS = [belief_network, loop, coupled, gamma, counts]

@@ -136,6 +136,16 @@ def a_promise_of_the_user(theta, rows, draw):
     return jnp.exp(theta[4] * x2 * (x1 + rows)) + known * (1 + x2) + known * jnp.cos(x1)
 
 
+@program((2, 2))
+def beside_baselines_of_the_user(theta, rows, draw):
+    """Which do not learn here, or theta[4] would have what they learn in its gradient."""
+    x1 = bernoulli(draw, sigmoid(theta[0] + theta[1] * rows))
+    x1 = jscg.baseline(x1, 2 * rows)
+    x2 = bernoulli(draw, sigmoid(theta[2] + theta[3] * x1 * (1 + rows)))
+    x2 = jscg.baseline(x2, lax.stop_gradient(jnp.cos(3 * x1)))
+    return jnp.exp(theta[4] * x2 * (2 * x1 - 1) + x1 * rows)
+
+
 def joint_law(fun, theta, rows, values):
     """The cost of each row, and the probability of all that is drawn."""
     left, chances = iter(values), []
@@ -282,10 +292,11 @@ def test_never_much_worse_than_without(fun, samples):
     assert 0 < ours < 1.3 * off
 
 
-def wide(theta, key, rows=32, units=8):
+def wide(theta, key, rows=32, units=8, baseline=0.0):
     """One layer of a network, and a cost that mixes its units."""
     p = sigmoid(theta[0] + jnp.linspace(-1, 1, rows)[:, None] * jnp.linspace(-1, 1, units))
     x = random.bernoulli(key, p).astype(float)
+    x = jscg.baseline(x, jnp.broadcast_to(baseline, rows))
     return jnp.mean(jnp.exp(0.5 * x @ jnp.linspace(-1, 1.5, units)) * theta[1])
 
 
@@ -300,6 +311,27 @@ def test_predicts_what_the_units_add(samples):
     ours, textbook = (variance(wide, e, num_samples=samples) for e in (None, OFF))
     assert runs_of(wide) and not runs_of(wide, OFF)
     assert 0 < ours < 0.2 * textbook
+
+
+def bent(theta, key, rows=32):
+    """At the mean the cost is zero in every row; the user knows what is expected of it."""
+    sizes = 1 + jnp.arange(rows) % 7
+    p = sigmoid(theta[:3])
+    x = random.bernoulli(key, p, (rows, 3)).astype(float)
+    x = jscg.baseline(x, sizes * jnp.sum(p * (1 - p)))
+    return jnp.mean(sizes * jnp.sum(x - lax.stop_gradient(p), -1) ** 2)
+
+
+def test_chooses_between_the_mean_and_the_baseline_of_the_user():
+    """One that knows nothing does no harm where the cost at the means tells; nor the other way."""
+
+    def wrong(theta, key):
+        return wide(theta, key, baseline=20 * jnp.sin(7 * jnp.arange(32)))
+
+    assert runs_of(wrong) and runs_of(bent, ONLY_FITS)
+    assert 0 < variance(wrong, None) < 1.3 * variance(wide, None)
+    off = Auto(mean_field=False, compares_draws=False)
+    assert 0 < variance(bent, ONLY_FITS) < 1.3 * variance(bent, off)
 
 
 def test_deep_networks_keep_their_costliest_draws_as_they_were():

@@ -32,11 +32,12 @@ from benchmarks.nvil import (
 )
 from benchmarks.workloads import Gradient, Make, Workload, workload
 
+Kind = Literal["auto", "score"]
 FEW = ((1.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
 def make(
-    kind: Literal["auto", "score"],
+    kind: Kind,
     num_samples: int,
     params: Params,
     x: jax.Array,
@@ -74,9 +75,7 @@ def trained(steps: int) -> Params:
     return train(init(jax.random.key(0)), digits(1500), steps)
 
 
-def register(
-    name: str, kind: Literal["auto", "score"], num_samples: int, steps: int = 0, **more: Any
-) -> None:
+def register(name: str, kind: Kind, num_samples: int, steps: int = 0, **more: Any) -> None:
     """One row, with a small network for tests."""
     workload(f"NVIL, {name}", tiny(kind))(
         lambda: make(kind, num_samples, trained(steps), digits(), **more)
@@ -121,7 +120,7 @@ def enumerated(params: Params, x: jax.Array, latents: jax.Array) -> Params:
 
 
 @functools.cache
-def tiny(kind: Literal["auto", "score"]) -> Make:
+def tiny(kind: Kind) -> Make:
     """Just examples enough for a fitted baseline; each of them is enumerated for itself."""
     params, x = small(64, (2, 2, 2))
 
