@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains a sigmoid belief network on handwritten digits; makes .venv itself the first time.
-#   bash demo.sh                 8x8 digits, about a minute, writes nvil.png
+#   bash demo.sh                 8x8 digits, a minute or two, writes nvil.png
 #   bash demo.sh --data mnist    28x28 digits
 #   bash demo.sh --help          the other flags
 # PYTHON names the interpreter to make the environment with, JSCG_VENV its folder.

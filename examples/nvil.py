@@ -126,11 +126,7 @@ def make_update(
     """The optimiser, and one step of it: model and baselines learn from the same gradient."""
     rate = optax.warmup_cosine_decay_schedule(0.0, 4e-3, steps // 20, steps, 4e-5)
     optimiser = optax.adam(rate)
-    # The baselines are learned here: no runs at the means, which take another forward pass or more.
-    estimators = jscg.estimators.Auto(mean_field=False, upstream=True)
-    value_and_grad = jscg.value_and_grad_expectation(
-        loss, num_samples=num_samples, estimators=estimators
-    )
+    value_and_grad = jscg.value_and_grad_expectation(loss, num_samples=num_samples)
 
     @jax.jit
     def update(params: Params, state: Any, key: Array) -> Any:
