@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from oracle import QUICK
 
-from benchmarks import checks, harness, suite
+from benchmarks import checks, device, harness, nvil, programs, suite
 from benchmarks.harness import Ratio
 from benchmarks.workloads import TINY, load
 
@@ -146,3 +146,25 @@ def test_moments():
     exact = {"w": jnp.full(3, 2.0), "b": jnp.ones(())}
     assert harness.standard_errors(found.along, exact) < 4.5
     assert harness.standard_errors(found.along, {"w": jnp.full(3, 3.0), "b": jnp.ones(())}) > 4.5
+
+
+def test_operations_of_products():
+    """Of all nested programs, those of a loop at every step."""
+
+    def fun(a, b):
+        step = jax.jit(lambda a, _: (a @ b @ b.T, None))
+        return jnp.einsum("ij,ij->i", jax.lax.scan(step, a, length=5)[0], a)
+
+    jaxpr = jax.make_jaxpr(fun)(jnp.ones((4, 3)), jnp.ones((3, 7))).jaxpr
+    assert programs.product_operations(jaxpr) == 5 * 2 * (2 * 4 * 3 * 7) + 2 * 4 * 3
+
+
+def test_what_a_gradient_uses_of_a_device():
+    """Useful work is the same for both, so that the one that takes longer has the smaller share."""
+    params = nvil.init(jax.random.key(0), visible=3, units=(4, 4, 4))
+    peak = device.Peak.measure(size=64, length=1_000)
+    assert min(dataclasses.astuple(peak)) > 0
+    by_hand, ours = device.measure("score", params, jnp.ones((32, 3)), 2, peak)
+    assert ours.name == "score, jscg" and by_hand.host == ours.host == 0
+    shares = [found.operations * found.time.first for found in (by_hand, ours)]
+    assert shares[0] == pytest.approx(shares[1]) and by_hand.bytes > 0
