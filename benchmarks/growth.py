@@ -119,8 +119,8 @@ def pass_rows(most: int) -> list[Row]:
             rows.append(
                 Row(f"{name}, {counted[-1]} equations: passes / make_jaxpr", ratio, note=note)
             )
-        last = [i for i, n in enumerate(counted) if n >= 900] or list(range(len(counted)))
-        for field in Passes._fields:
+        last = overhead.large(counted)
+        for field in Passes._fields if last else ():
             slope = overhead.exponent(
                 [counted[i] for i in last], [getattr(times[i], field) for i in last]
             )

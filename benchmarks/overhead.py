@@ -194,6 +194,12 @@ def exponent(equations: list[int], times: list[float]) -> float:
     return float(np.polyfit(np.log(equations), np.log(times), 1)[0])
 
 
+def large(equations: list[int]) -> list[int]:
+    """Indices of the programs whose growth counts; none, if there are too few for an exponent."""
+    found = [i for i, n in enumerate(equations) if n >= 900]
+    return found if len(found) > 1 else []
+
+
 def run(equations: int = SIZES[-1]) -> list[Row]:
     """All rows of this script, of programs of up to so many equations."""
     args = (jnp.linspace(-1.0, 1.0, WIDTH), jax.random.key(0))
@@ -219,7 +225,9 @@ def run(equations: int = SIZES[-1]) -> list[Row]:
                     f"trace {name}, {counted[-1]} equations: jscg / alone", ratio, target, note
                 )
             )
-        last = [i for i, n in enumerate(counted) if n >= 900] or list(range(len(counted)))
+        last = large(counted)
+        if not last:
+            continue
         each = [counted[i] for i in last]
         if ours:
             slope = exponent(each, [ours[i] for i in last])

@@ -23,8 +23,9 @@ from ._sharding import like
 from ._uniform import KEPT, Stack, Uniform, for_each
 from ._weights import LogProb
 
-# Outcomes that are a copy of the way to the cost each, where what is known leaves little of it.
-UNROLLED = 2
+# Outcomes of a draw that are a copy of the way to the cost each, where what is known leaves little
+# of it; and how many equations all copies may be, each of which XLA compiles.
+UNROLLED, MOST_COPIED = 2, 256
 SUMS_AND_PRODUCTS = {"add", "add_any", "sub", "neg", "mul", "square", "reduce_sum", "dot_general"}
 
 
@@ -33,6 +34,8 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
     path = sorted({i for e in enumerations for i in e.path})
     shape, dtype = tuple(cost.atom.aval.shape), cost.atom.aval.dtype
     *_, last = enumerations = sorted(enumerations, key=lambda e: e.outcomes)
+    copies = math.prod(e.outcomes for e in enumerations[:-1]) * min(last.outcomes, UNROLLED)
+    together = enumerations if copies * len(path) > MOST_COPIED else [last]
     times, pieces = jnp.multiply, Pieces()
     if not all(polynomial(frame.program.eqns[i]) for i in path):
         times = finite_product
@@ -67,29 +70,41 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
         zero = isinstance(value, Uniform) and np.all(value.number == 0)
         return None if zero else filled(cost.atom)
 
+    def chance(e: Enumeration, axes: tuple[int, ...], p: jax.Array) -> jax.Array:
+        return LogProb(p, axes).lay_out(e.relation, shape).astype(dtype)
+
     def over(rest: list[Enumeration], drawn: dict[Any, Any]) -> list[tuple[Any, Any]]:
         """Probabilities and values of all outcomes; no value is zero for certain."""
+        if rest == together and math.prod(e.outcomes for e in rest) > UNROLLED:
+            return all_at_once(rest, drawn)
         first, *others = rest
         values, probs, axes = outcomes(rw, frame, first)
-        known = isinstance(values, np.ndarray)
-
-        def chance(p: jax.Array) -> jax.Array:
-            return LogProb(p, axes).lay_out(first.relation, shape).astype(dtype)
-
-        if first is last and len(probs) > UNROLLED:  # all at once: one copy of the path
-            value = at(drawn | {first.node.var: Uniform(values) if known else Stack(values)})
-            if value is None:
-                return []
-            whole = value.array if isinstance(value, Stack) else value
-            whole = jnp.broadcast_to(whole, (len(probs), *shape))
-            return [(jax.vmap(chance)(jnp.asarray(probs)), whole)]
-        found = []
+        known, found = isinstance(values, np.ndarray), []
         for x, p in zip(values, probs, strict=True):
             inner = drawn | {first.node.var: Uniform(x) if known else x}
             value = total(over(others, inner)) if others else at(inner)
             if value is not None:
-                found.append((chance(p), value))
+                found.append((chance(first, axes, p), value))
         return found
+
+    def all_at_once(rest: list[Enumeration], drawn: dict[Any, Any]) -> list[tuple[Any, Any]]:
+        """The same by one copy of the path, of stacks of all joint outcomes."""
+        places = np.indices([e.outcomes for e in rest]).reshape(len(rest), -1)
+        inner, chances = dict(drawn), []
+        for e, place in zip(rest, places, strict=True):
+            values, probs, axes = outcomes(rw, frame, e)
+            probs = jax.vmap(functools.partial(chance, e, axes))(jnp.asarray(probs))
+            if len(rest) > 1:
+                values, probs = values[place], probs[place]
+            known = isinstance(values, np.ndarray)
+            inner[e.node.var] = Uniform(values) if known else Stack(values)
+            chances.append(probs)
+        value = at(inner)
+        if value is None:
+            return []
+        whole = value.array if isinstance(value, Stack) else value
+        whole = jnp.broadcast_to(whole, (places.shape[1], *shape))
+        return [(functools.reduce(jnp.multiply, chances), whole)]
 
     def total(found: list[tuple[Any, Any]]) -> Any:
         products = [times(*each) for each in found]

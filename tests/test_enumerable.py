@@ -1,5 +1,7 @@
 """Which costs the default enumerates: those of few outcomes, and of many where it costs little."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from jax import lax, random
 from oracle import assert_small, ber, grid, samples, total, z_of
 
 import jscg
+from benchmarks import programs
 from jscg._enumerable import MOST_ELEMENTS
 
 KEY = random.key(7)
@@ -84,6 +87,54 @@ def test_as_many_outcomes_as_parameters_are_enumerated():
 def test_the_joint_outcomes_of_all_draws_of_a_cost_count():
     assert ways(two, 30) == {"x": {"enumerated"}, "y": {"enumerated"}}
     assert sorted(map(str, ways(two, 40).values())) == ["{'enumerated'}", "{'scored'}"]
+
+
+def six(theta, key, steps):
+    """Five draws of two outcomes, one of three, and a long way to four costs."""
+    *keys, last = random.split(key, 6)
+    classes = random.categorical(last, theta[:3], shape=(4,))
+    x = jnp.array([0.3, -2.0, 1.0])[classes] + jnp.linspace(0.0, 1.0, 4)
+    for k, t in zip(keys, theta, strict=True):
+        x = x * (1 + t * random.bernoulli(k, jax.nn.sigmoid(t), (4,)))
+    for _ in range(steps):
+        x = jnp.sin(x) + 0.3 * x
+    return jnp.sum(x)
+
+
+@pytest.mark.parametrize("steps", [2, 60])
+def test_joint_outcomes_are_one_copy_where_the_way_is_long(steps):
+    theta = jnp.array([0.3, -0.4, 0.2, 0.5, -0.7])
+    fun = functools.partial(six, steps=steps)
+
+    def expected(theta):
+        def at(bits, kind):
+            x = jnp.array([0.3, -2.0, 1.0])[kind] + jnp.linspace(0.0, 1.0, 4)
+            x = x * jnp.prod(1 + theta * bits)
+            for _ in range(steps):
+                x = jnp.sin(x) + 0.3 * x
+            p = jax.nn.sigmoid(theta)
+            chance = jnp.prod(jnp.where(bits == 1, p, 1 - p)) * jax.nn.softmax(theta[:3])[kind]
+            return chance * jnp.sum(x)
+
+        every = grid(2, 2, 2, 2, 2, 3)
+        return jnp.sum(jax.vmap(at)(every[:, :5], every[:, 5]))
+
+    s = jscg.surrogate(fun)
+    np.testing.assert_allclose(jax.grad(s)(theta, KEY), jax.grad(expected)(theta), 2e-4, 1e-5)
+    np.testing.assert_allclose(jax.hessian(s)(theta, KEY), jax.hessian(expected)(theta), 2e-3, 1e-4)
+
+
+def test_what_is_enumerated_grows_with_the_way_and_not_with_the_outcomes():
+    theta = jnp.array([0.3, -0.4, 0.2, 0.5, -0.7])
+    few, many, alone = (
+        programs.count_equations(jax.make_jaxpr(fun)(theta, KEY))
+        for fun in (
+            jscg.surrogate(functools.partial(six, steps=30)),
+            jscg.surrogate(functools.partial(six, steps=60)),
+            functools.partial(six, steps=30),
+        )
+    )
+    assert 60 <= many - few < 5 * alone
 
 
 def test_a_support_may_be_too_large_by_choice():
