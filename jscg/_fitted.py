@@ -8,8 +8,9 @@ regression control variates, Owen, "Monte Carlo", section 8.9).  Predictors, all
 * for each cost that is enumerated, sampled minus expected: of mean zero, whatever came before.
   For the draw's own it is no baseline, and its known covariance with the score is added back;
 * the expectation of the draw's own enumerated costs;
-* the cost-to-go at the mean of the draw and of what is drawn below it (see `_mean_field`), and
-  for each of these draws its slope there, times sampled minus expected;
+* the cost-to-go at the mean of the draw and of what is drawn below it (see `_mean_field`), less the
+  baseline of the user if there is one, and for each of these draws its slope there, times sampled
+  minus expected;
 * if asked for, costs further up, which the draw does not influence;
 * those of enumerated costs, and the cost-to-go itself, averaged over the other samples of the cell.
 
