@@ -5,7 +5,7 @@ and a recognition network q(h1|x) q(h2|h1) q(h3|h2) learn handwritten digits tog
 Mnih and Gregor, "Neural variational inference and learning in belief networks" (2014). No layer
 can be differentiated through: every unit is 0 or 1. `loss` draws them with `jax.random.bernoulli`
 all the same, and `jscg.value_and_grad_expectation(loss)` is the gradient estimator of the paper,
-learned baselines included.
+learned baselines included, with what the default adds to it: `print(jscg.graph(loss)(...))`.
 
     bash demo.sh
 """
