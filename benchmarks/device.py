@@ -70,19 +70,18 @@ class Used:
 def measure(kind: Kind, params: nvil.Params, x: jax.Array, pairs: int, peak: Peak) -> list[Used]:
     """The fastest of those by hand, and jscg's same estimator."""
     workload = make(kind, 1, params, x)
-    jscg_s = jscg.grad_expectation(workload.cost, **workload.same)
+    ours = jscg.grad_expectation(workload.cost, **workload.same)
+    args = workload.params, jax.random.key(1)
     compiled = {
-        name: jax.jit(gradient).lower(workload.params, jax.random.key(1)).compile()
-        for name, gradient in {**workload.hand, "jscg": jscg_s}.items()
+        name: jax.jit(gradient).lower(*args).compile()
+        for name, gradient in {**workload.hand, "jscg": ours}.items()
     }
     calls: Mapping[str, Callable[[], Any]] = {
-        name: functools.partial(program, workload.params, jax.random.key(1))
-        for name, program in compiled.items()
+        name: functools.partial(program, *args) for name, program in compiled.items()
     }
     seconds = harness.quickest(calls, rounds=5)
     best = min(workload.hand, key=lambda name: seconds[name])
-    jaxpr = jax.make_jaxpr(workload.hand[best])(workload.params, jax.random.key(1)).jaxpr
-    useful = programs.product_operations(jaxpr)
+    useful = programs.product_operations(jax.make_jaxpr(workload.hand[best])(*args))
 
     def used(name: str) -> Used:
         time = harness.time_ratio(calls[name], calls[best], pairs)

@@ -73,7 +73,7 @@ def count_equations(jaxpr: Any) -> int:
 def product_operations(jaxpr: Any) -> int:
     """Multiplications and additions in products of matrices, those of a scan at every step."""
     total = 0
-    for equation in jaxpr.eqns:
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             left = equation.invars[0].aval.shape

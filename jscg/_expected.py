@@ -34,6 +34,7 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
     path = sorted({i for e in enumerations for i in e.path})
     shape, dtype = tuple(cost.atom.aval.shape), cost.atom.aval.dtype
     *_, last = enumerations = sorted(enumerations, key=lambda e: e.outcomes)
+    # At most: of the last draw, more outcomes are one copy anyway.
     copies = math.prod(e.outcomes for e in enumerations[:-1]) * min(last.outcomes, UNROLLED)
     together = enumerations if copies * len(path) > MOST_COPIED else [last]
     times, pieces = jnp.multiply, Pieces()
@@ -79,7 +80,8 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
             return all_at_once(rest, drawn)
         first, *others = rest
         values, probs, axes = outcomes(rw, frame, first)
-        known, found = isinstance(values, np.ndarray), []
+        known = isinstance(values, np.ndarray)
+        found = []
         for x, p in zip(values, probs, strict=True):
             inner = drawn | {first.node.var: Uniform(x) if known else x}
             value = total(over(others, inner)) if others else at(inner)
@@ -94,7 +96,7 @@ def expected(rw: Any, frame: Frame, cost: CostNode, enumerations: list[Enumerati
         for e, place in zip(rest, places, strict=True):
             values, probs, axes = outcomes(rw, frame, e)
             probs = jax.vmap(functools.partial(chance, e, axes))(jnp.asarray(probs))
-            if len(rest) > 1:
+            if len(rest) > 1:  # of one draw, the places are all of them in order
                 values, probs = values[place], probs[place]
             known = isinstance(values, np.ndarray)
             inner[e.node.var] = Uniform(values) if known else Stack(values)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from oracle import QUICK
 
-from benchmarks import checks, device, harness, nvil, programs, suite
+from benchmarks import checks, device, harness, nvil, overhead, programs, suite
 from benchmarks.harness import Ratio
 from benchmarks.workloads import TINY, load
 
@@ -155,8 +155,13 @@ def test_operations_of_products():
         step = jax.jit(lambda a, _: (a @ b @ b.T, None))
         return jnp.einsum("ij,ij->i", jax.lax.scan(step, a, length=5)[0], a)
 
-    jaxpr = jax.make_jaxpr(fun)(jnp.ones((4, 3)), jnp.ones((3, 7))).jaxpr
+    jaxpr = jax.make_jaxpr(fun)(jnp.ones((4, 3)), jnp.ones((3, 7)))
     assert programs.product_operations(jaxpr) == 5 * 2 * (2 * 4 * 3 * 7) + 2 * 4 * 3
+
+
+def test_no_exponent_of_one_size():
+    assert overhead.large([55, 445, 1019]) == []
+    assert overhead.large([55, 1019, 3019]) == [1, 2]
 
 
 def test_what_a_gradient_uses_of_a_device():

@@ -11,9 +11,11 @@ from oracle import assert_small, ber, grid, samples, total, z_of
 
 import jscg
 from benchmarks import programs
+from jscg import _expected
 from jscg._enumerable import MOST_ELEMENTS
 
 KEY = random.key(7)
+THETA = jnp.array([0.3, -0.4, 0.2, 0.5, -0.7])
 
 
 def looked_up(logits, key):
@@ -101,9 +103,9 @@ def six(theta, key, steps):
     return jnp.sum(x)
 
 
-@pytest.mark.parametrize("steps", [2, 60])
-def test_joint_outcomes_are_one_copy_where_the_way_is_long(steps):
-    theta = jnp.array([0.3, -0.4, 0.2, 0.5, -0.7])
+@pytest.mark.parametrize("steps, most", [(1, 10**6), (1, 0), (60, _expected.MOST_COPIED)])
+def test_joint_outcomes_are_exact_in_many_copies_and_in_one(steps, most, monkeypatch):
+    monkeypatch.setattr(_expected, "MOST_COPIED", most)
     fun = functools.partial(six, steps=steps)
 
     def expected(theta):
@@ -120,14 +122,13 @@ def test_joint_outcomes_are_one_copy_where_the_way_is_long(steps):
         return jnp.sum(jax.vmap(at)(every[:, :5], every[:, 5]))
 
     s = jscg.surrogate(fun)
-    np.testing.assert_allclose(jax.grad(s)(theta, KEY), jax.grad(expected)(theta), 2e-4, 1e-5)
-    np.testing.assert_allclose(jax.hessian(s)(theta, KEY), jax.hessian(expected)(theta), 2e-3, 1e-4)
+    np.testing.assert_allclose(jax.grad(s)(THETA, KEY), jax.grad(expected)(THETA), 2e-4, 1e-5)
+    np.testing.assert_allclose(jax.hessian(s)(THETA, KEY), jax.hessian(expected)(THETA), 2e-3, 1e-4)
 
 
 def test_what_is_enumerated_grows_with_the_way_and_not_with_the_outcomes():
-    theta = jnp.array([0.3, -0.4, 0.2, 0.5, -0.7])
     few, many, alone = (
-        programs.count_equations(jax.make_jaxpr(fun)(theta, KEY))
+        programs.count_equations(jax.make_jaxpr(fun)(THETA, KEY))
         for fun in (
             jscg.surrogate(functools.partial(six, steps=30)),
             jscg.surrogate(functools.partial(six, steps=60)),
