@@ -83,7 +83,7 @@ def _run(
 ) -> tuple[Frame, Thinner]:
     """The frame of a run, with these weights of the outcomes of its draw."""
     program, node = frame.program, run.node
-    inner = Frame(program, _Fixed(frame.read), {}, frame.scope, {}, None)
+    inner = Frame(program, Fixed(frame.read), {}, frame.scope, {}, None)
     # No number depends on what was drawn, whatever the edges are.
     aval = node.var.aval
     inner.env[node.var] = like(jnp.full(aval.shape, outcome, aval.dtype), aval)
@@ -97,7 +97,7 @@ def _run(
             made = thinner.run(index)
             if made is None:
                 args = [inner.read(v) for v in eqn.invars]
-                made = dict(zip(eqn.outvars, _again(eqn, args, index in pathwise), strict=True))
+                made = dict(zip(eqn.outvars, again(eqn, args, index in pathwise), strict=True))
             inner.env.update(made)
         if index in at_their_means:
             below = at_their_means[index]
@@ -110,7 +110,7 @@ def _run(
     return inner, thinner
 
 
-def _again(eqn: Any, args: list[Any], pathwise: bool) -> list[Any]:
+def again(eqn: Any, args: list[Any], pathwise: bool = False) -> list[Any]:
     """Runs an equation again, a draw with the same key."""
     if eqn.primitive.name != "draw":
         return args[:1] if eqn.primitive.name in MARKS else bind(eqn, *args)
@@ -124,7 +124,7 @@ def finite(x: Any) -> Any:
     return jnp.where(jnp.isfinite(x), x, 0)
 
 
-class _Fixed(dict):
+class Fixed(dict):
     """Values as they were, without their derivatives, until they are computed anew."""
 
     def __init__(self, read: Callable[[Any], Any]):

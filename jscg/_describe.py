@@ -136,6 +136,7 @@ def _baseline(plan: Plan, node: StochasticNode, stated: tuple[str, ...]) -> str:
     to_means = fitted is not None and fitted.run is not None
     found = [
         (node in plan.baselines, f"with your baseline of {', '.join(stated) or 'nothing'}"),
+        (node in plan.particles, "with the cost without its particle as the baseline"),
         (to_means, "with a baseline fitted to the cost at the means"),
         (fitted is not None and not to_means, "with a fitted baseline"),
         (bool(with_axis), "with the others as the baseline"),

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from ._at_means import at_means
 from ._fitted import Fitted
 from ._frame import Expectation, Frame
-from ._program import Literal
+from ._objective import slopes_of
 from ._regression import Drawn, Values, fitted_term
 
 
@@ -44,32 +43,10 @@ def _drawn(rw: Any, frame: Frame, fitted: Fitted) -> Drawn:
 
 def _values(rw: Any, frame: Frame) -> dict[Any, Values]:
     """What is known of each term of the objective, by its variable."""
-    atoms = list({t.atom: None for f in rw.plan.fitted.values() for t in f.terms})
-    values = [lax.stop_gradient(frame.env[a]) for a in atoms]
-
-    def objective(values):
-        return _combine(rw, frame, dict(zip(atoms, values, strict=True)))
-
-    total, pull = jax.vjp(objective, values)
-    (slopes,) = pull(jnp.ones_like(total))
+    slopes = slopes_of(rw, frame, (t.atom for f in rw.plan.fitted.values() for t in f.terms))
     out = {}
-    for atom, value, slope in zip(atoms, values, slopes, strict=True):
+    for atom, slope in slopes.items():
+        value = lax.stop_gradient(frame.env[atom])
         mean = frame.expectations.get(atom, Expectation(value, None))
-        out[atom] = Values(lax.stop_gradient(slope), value, mean.value, mean.frozen)
+        out[atom] = Values(slope, value, mean.value, mean.frozen)
     return out
-
-
-def _combine(rw: Any, frame: Frame, terms: dict[Any, Any]) -> Any:
-    """The objective as a sum of its terms, without weights."""
-    made, linear = dict(terms), rw.shadows.linear
-
-    def operand(v: Any, follow: bool) -> Any:
-        known = follow and not isinstance(v, Literal) and v in made
-        return made[v] if known else frame.read(v)
-
-    for eqn in frame.program.eqns:
-        for var in eqn.outvars:
-            if var in linear and var not in made:
-                args = [operand(v, i in linear[var]) for i, v in enumerate(eqn.invars)]
-                made[var] = rw.bind_linear(eqn, args)[eqn.outvars.index(var)]
-    return made[frame.program.outvars[0]]

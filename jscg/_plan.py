@@ -28,6 +28,7 @@ from ._mend import mend
 from ._nested import check_nested
 from ._nodes import PATHWISE, SCORED, StochasticNode, check_bounds, find_nodes, name_draws
 from ._pairs import Pairs, Score
+from ._particles import Particles, find_particles
 from ._program import Program
 from ._refs import check_refs
 from ._relaxed import Edge, find_edges
@@ -52,6 +53,7 @@ class Plan:
     weights: dict[CostNode, Weight]
     baselines: dict[StochasticNode, Baseline]
     fitted: dict[StochasticNode, Fitted]
+    particles: dict[StochasticNode, Particles]
     compared: dict[StochasticNode, Groups]
     edges: dict[StochasticNode, list[Edge]]
     origins: dict[Any, Any]
@@ -146,14 +148,23 @@ def make_plan(
     check_one(baselines, controlled)
     baselines |= controlled
     Scales(finder, baselines).run(program)
+    particles = {}
+    if purpose != "bound":
+        particles = find_particles(program, weights, estimators, baselines.keys(), influence)
     if purpose == "first order":
-        compare_cheap(program, weights, estimators, baselines, influence, repeats)
+        compare_cheap(program, weights, estimators, baselines, influence, repeats, particles)
         scored = list({s.node: None for s in _distinct_scores(weights)})
-    may_fit = [n for n in scored if n not in controlled]
+        particles = {n: p for n, p in particles.items() if n in scored}
+    # Two particles tell little of each other; what is fitted over a batch tells more.
+    many = {n for n, p in particles.items() if p.count > 2}
+    may_fit = [n for n in scored if n not in controlled and n not in many]
     fitted = find_fitted(finder, pairs, weights, may_fit, in_chunks)
-    others = baselines.keys() | fitted.keys()
+    particles = {n: p for n, p in particles.items() if n not in fitted}
+    others = baselines.keys() | fitted.keys() | particles.keys()
 
     def otherwise(node: StochasticNode, cost: CostNode) -> bool:
+        if node in particles:
+            return cost in particles[node].relations
         return node in baselines or (node in fitted and cost not in fitted[node].apart)
 
     axes: dict[tuple[int, ...], dict[Score, tuple[frozenset[int], ...]]] = {}
@@ -183,6 +194,7 @@ def make_plan(
         weights,
         baselines,
         fitted,
+        particles,
         compared,
         edges,
         origins,

@@ -89,6 +89,9 @@ def _read_directly(rw: Any, program: Program) -> set[Any]:
     for fitted in rw.plan.fitted.values() if program is rw.plan.program else ():
         for i in fitted.run.path if fitted.run else ():
             read.update(variables(program.eqns[i].invars))
+    for particles in rw.plan.particles.values() if program is rw.plan.program else ():
+        for i in particles.tail:
+            read.update(variables(program.eqns[i].invars))
     for scorer in rw.scorers.values():
         if scorer.node.program is program:
             read.update(variables(scorer.atoms))

@@ -8,7 +8,7 @@ elements can have runs of its own, or there is nothing that a score could be com
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ._costs import CostNode
@@ -16,6 +16,7 @@ from ._groups import group_axes
 from ._influence import InfluenceMap
 from ._nodes import StochasticNode
 from ._pairs import Reason, Score
+from ._particles import Particles
 from ._program import Program
 from ._work import of_program, of_runs
 from .estimators import Coupled, Estimator, MeasureValued
@@ -41,6 +42,7 @@ def compare_cheap(
     kept: Iterable[StochasticNode],
     influence: InfluenceMap,
     repeats: int,
+    particles: Mapping[StochasticNode, Particles],
 ) -> None:
     """Gives elements of draws runs of their own where all of these cost little.
 
@@ -51,6 +53,7 @@ def compare_cheap(
       kept: draws that stay as they are.
       influence: of the draws.
       repeats: how often the program is run for one gradient.
+      particles: draws of which one particle of several has a baseline.
     """
     pairs = _pairs_of(weights, estimators, kept)
     if not 0 < len(pairs) <= MOST_DRAWS or has_effects(program):
@@ -65,6 +68,8 @@ def compare_cheap(
         runs = elements * (node.outcomes or 1)
         times = min(MOST_TIMES, elements * TIMES_OF_AN_ELEMENT)
         most, (work, largest) = max(MOST_WORK / repeats, times * whole), behind[node]
+        if node in particles:  # what is left of its variance is the noise of the particle itself
+            most = particles[node].elements * whole
         fits = min(runs, AT_ONCE) * largest <= max(MOST_NUMBERS, numbers)
         if runs <= MOST_RUNS and runs * work <= most and fits:
             many = f"{runs} run{'s' * (runs > 1)} of some {math.ceil(work)} operations"

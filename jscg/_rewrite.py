@@ -22,6 +22,7 @@ from ._costs import CostNode
 from ._expected import expected
 from ._fits import fitted_terms
 from ._frame import Frame, Scope
+from ._left_out import left_out_terms
 from ._nodes import FREE, StochasticNode
 from ._pairs import Score
 from ._plan import Plan
@@ -121,7 +122,7 @@ class Rewriter:
         compare = weighted_leave_one_out if self.weighs_others else leave_one_out
         frame = self.run(self.plan.program, args, {}, Scope({}, {}, symbols, compare=compare))
         first = self.shadow(frame, self.plan.program.outvars[0])
-        for term in fitted_terms(self, frame):
+        for term in itertools.chain(fitted_terms(self, frame), left_out_terms(self, frame)):
             self.add_extra(frame, term)
         if frame.extra is not None:
             first = first + frame.extra.astype(first.dtype)

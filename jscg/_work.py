@@ -86,6 +86,17 @@ def of_program(program: Program) -> tuple[float, int]:
     return work, numbers
 
 
+def of_equations(program: Program, indices: Iterable[int]) -> float:
+    """The operations of some equations, with all that they hold."""
+    total = 0.0
+    for index in indices:
+        inside = [each for sub in program.subs.get(index, ()) for each in _simple(sub)]
+        outside = math.prod(loop.length for loop in program.loops)
+        each = [steps / outside * operations(eqn) for _, steps, eqn in inside]
+        total += sum(each) if each else operations(program.eqns[index])
+    return total
+
+
 def _simple(program: Program) -> Iterator[tuple[bool, int, Any]]:
     """The equations that hold no others: whether it is a draw, how often it is run, and itself."""
     for part in program.walk():

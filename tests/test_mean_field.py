@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from jax import lax, random
 from jax.nn import log_sigmoid, sigmoid
-from oracle import BOUND, gradient, with_jacobian
+from listing import assert_exact_to_second_order, listed, sampling
+from oracle import BOUND, gradient
 from test_influence import plan_of
 
 import jscg
-from jscg import _fitted, _mean_field, _rewrite
+from jscg import _fitted, _mean_field
 from jscg.estimators import Auto
 
 pytestmark = pytest.mark.slow
@@ -146,33 +147,6 @@ def beside_baselines_of_the_user(theta, rows, draw):
     return jnp.exp(theta[4] * x2 * (2 * x1 - 1) + x1 * rows)
 
 
-def joint_law(fun, theta, rows, values):
-    """The cost of each row, and the probability of all that is drawn."""
-    left, chances = iter(values), []
-
-    def draw(sampler, parameter):
-        x = next(left)
-        if sampler == "bernoulli":
-            chances.append(jnp.where(x == 1, parameter, 1 - parameter))
-        else:
-            p = jax.nn.softmax(parameter, -1)
-            chances.append(
-                jnp.take_along_axis(jnp.broadcast_to(p, (*x.shape, 3)), x[..., None], -1)
-            )
-        return x == 1 if sampler == "bernoulli" else x
-
-    cost = fun(theta, rows, draw)
-    return jnp.mean(cost), functools.reduce(jnp.multiply, [jnp.prod(p) for p in chances])
-
-
-def listed(outcomes, shape):
-    """All values of all draws."""
-    size = int(np.prod(shape))
-    every = itertools.product(*(itertools.product(range(k), repeat=size) for k in outcomes))
-    stacked = zip(*every, strict=True)
-    return [jnp.asarray(np.array(list(each)).reshape(-1, *shape)) for each in stacked]
-
-
 @pytest.fixture
 def small(monkeypatch):
     """Lets batches be so small that all their outcomes can be listed."""
@@ -180,18 +154,9 @@ def small(monkeypatch):
     monkeypatch.setattr(_fitted, "CELLS_FOR_EACH_PREDICTOR", 0)
 
 
-def sampling(fun, rows):
-    """The program as a user writes it."""
-
-    def sampled(theta, key):
-        keys = iter(random.split(key, 8))
-
-        def draw(sampler, parameter):
-            return getattr(random, sampler)(next(keys), parameter)
-
-        return jnp.mean(fun(theta, rows, draw))
-
-    return sampled
+def of_rows(fun, rows):
+    """The mean over rows."""
+    return lambda theta, draw: jnp.mean(fun(theta, jnp.asarray(rows, theta.dtype), draw))
 
 
 def runs_of(fun, estimators=None):
@@ -207,44 +172,13 @@ CASES += [(name, None) for name in ("two_layers", "over_samples", "with_enumerat
 @pytest.mark.parametrize("name, estimators", CASES)
 def test_exactly_unbiased_to_second_order(name, estimators, small, monkeypatch):
     fun, outcomes, samples, size, runs = PROGRAMS[name]
-    rows = jnp.linspace(-0.5, 0.8, size)
-    sampled = sampling(fun, rows)
+    shape = (samples, size) if samples > 1 else (size,)
+    every = listed(outcomes, [shape] * len(outcomes))
+    program = of_rows(fun, jnp.linspace(-0.5, 0.8, size))
     if estimators:
-        assert len(runs_of(sampled, estimators)) == runs
-    every = listed(outcomes, (samples, size) if samples > 1 else (size,))
-
-    def mean(estimators):
-        s = jscg.surrogate(sampled, num_samples=samples, estimators=estimators)
-        derivatives = with_jacobian(lambda theta: jax.grad(s)(theta, random.key(0)))
-
-        def at(*values):
-            left = iter(values)
-
-            def law(*_, family, **more):
-                x = next(left)
-                return x == 1 if family == "bernoulli" else x.astype(int)
-
-            with monkeypatch.context() as patch:
-                patch.setattr(_rewrite, "replay", law)
-                found = derivatives(theta)
-            return found, joint_law(fun, theta, rows, values)[1]
-
-        found, chance = jax.jit(jax.vmap(at))(*every)
-        assert abs(jnp.sum(chance) - 1) < 1e-6
-        return jax.tree.map(lambda each: jnp.tensordot(chance, each, 1), found)
-
-    def expected(theta):
-        law = functools.partial(joint_law, fun, theta, rows)
-        cost, chance = jax.vmap(lambda *values: law(values))(*every)
-        return jnp.sum(cost * chance)
-
-    with jax.enable_x64(True):
-        theta = jnp.asarray(THETA, jnp.float64)
-        rows = rows.astype(jnp.float64)
-        first, second = mean(estimators)
-        truth = jax.grad(expected)(theta), jax.hessian(expected)(theta)
-    np.testing.assert_allclose(first, truth[0], rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(second, truth[1], rtol=1e-5, atol=1e-7)
+        assert len(runs_of(sampling(program), estimators)) == runs
+    options = {"num_samples": samples, "estimators": estimators}
+    assert_exact_to_second_order(program, THETA, every, monkeypatch, **options)
 
 
 def two_draws(theta, key, turned, rows=32):

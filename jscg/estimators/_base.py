@@ -195,6 +195,11 @@ class Estimator:
         return False
 
     @property
+    def uses_particles(self) -> bool:
+        """Whether one particle of several has the cost without it as a baseline."""
+        return False
+
+    @property
     def outcomes(self) -> int:
         """The most joint outcomes for which a cost is recomputed, or zero for never."""
         return 0

@@ -18,7 +18,9 @@ class Auto(Estimator):
     with a leave-one-out baseline (`ScoreFunction`), or with one fitted by regression over a batch
     (or samples) of 16 or more: to the cost as it would be if the draw, and what is drawn below it,
     took their means, and to its slope there (as in MuProp, Gu et al. 2016); and to enumerated
-    costs.
+    costs.  Where several particles meet in one cost after much was made of each, the baseline of
+    a particle is that cost with the mean of the others in its place (as in VIMCO, Mnih and
+    Rezende 2016).
 
     Where nothing but the first derivative is taken (`grad_expectation`,
     `value_and_grad_expectation`), draws may be compared instead.  If what a draw influences takes
@@ -41,6 +43,8 @@ class Auto(Estimator):
         none.
       mean_field: whether what is below a draw is run once more, at the means, for its baseline.
         All these runs together take at most four times the arithmetic of the program.
+      particles: whether a draw of several particles that meet in one cost, as in an
+        importance-weighted bound, has what the cost would be without the particle as its baseline.
 
     Example:
       >>> import jax, jax.numpy as jnp, jscg
@@ -56,6 +60,7 @@ class Auto(Estimator):
     compares_draws: bool = True
     upstream: bool = False
     mean_field: bool = True
+    particles: bool = True
 
     @property
     def leave_one_out(self) -> bool:
@@ -76,6 +81,11 @@ class Auto(Estimator):
     def uses_mean_field(self) -> bool:
         """As asked for."""
         return self.mean_field
+
+    @property
+    def uses_particles(self) -> bool:
+        """As asked for."""
+        return self.particles
 
     @property
     def may_compare(self) -> bool:

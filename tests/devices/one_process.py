@@ -82,7 +82,7 @@ def main():
         want = jax.jit(derive)(params, data, KEY)
         check_named_sharding(name, AxisType.Auto, want)
         check_named_sharding(name, AxisType.Explicit, want)
-    for name in ("latents", "walkers"):
+    for name in ("latents", "particles", "walkers"):
         check_shard_map(name)
 
 

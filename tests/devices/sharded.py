@@ -58,6 +58,15 @@ def pathwise(params, x, key):
     return jnp.mean(jnp.sum(jnp.tanh(z) ** 2, -1))
 
 
+def particles(params, x, key):
+    """A bound of several particles for each example; each has the others as its baseline."""
+    logits = jnp.broadcast_to(x @ params["a"], (3, len(x), 3))
+    bits = random.bernoulli(key, sigmoid(logits)).astype(x.dtype)
+    log_q = jnp.sum(bits * logits - jax.nn.softplus(logits), -1)
+    log_p = jnp.sum(jnp.sin(bits @ params["b"]), -1)
+    return -jnp.mean(jscg.bounds.log_mean_exp(log_p - log_q))
+
+
 def walkers(params, place, key):
     """One cost for all draws of all steps: the default moves one of them (`Coupled`)."""
 
@@ -78,5 +87,6 @@ PROGRAMS = {
     "samples": (samples, {"a": some(3, 3)}, random.split(KEY, SIZE), SCORE),
     "policy": (policy, {"a": some(4, 4)}, X, {}),
     "pathwise": (pathwise, {"a": some(5, 4, 3)}, X, {}),
+    "particles": (particles, TWO, X, {}),
     "walkers": (walkers, {"a": jnp.float32(0.3)}, X[:, 0], {}),
 }

@@ -1,0 +1,202 @@
+"""Particles: draws along an axis that meets in a cost only after much was made of each of them.
+
+The bound log(mean_k w_k) of K particles is one cost of all of them, so that none is the baseline
+of another.  Yet what it would be without what particle k has drawn is cheap to say: the last
+values that are still of one particle each (here log w_k) are the *cut*, and the few equations
+behind it are run once more for every k, with the mean of the other particles in its place.  No
+element of particle k influences that, so that it may be its baseline (Theorem 2 of Schulman et al.
+2015).  It is a good one where particles are alike, which is looked at, too.
+
+Of this bound it is VIMCO's (Mnih and Rezende, "Variational inference for Monte Carlo objectives",
+2016, equations 7 to 10); nothing here knows of bounds, though.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Container, Iterable, Mapping
+from typing import Any
+
+from ._alike import alike
+from ._cells import place_of_axis
+from ._costs import CostNode
+from ._influence import InfluenceMap
+from ._nodes import StochasticNode
+from ._primitives import MARKS
+from ._program import Literal, Program
+from ._relation import Relation
+from ._stacked import is_float
+from ._work import of_equations, of_program
+from .estimators import Estimator
+
+MOST = 64  # particles: all runs are made at once
+MOST_DRAWS = 32  # for each of which the program is searched
+MOST_TIMES = 0.5  # operations of all runs together, over those of the program
+_SILENT = MARKS - {"draw", "expectation"}  # identities
+
+
+@dataclasses.dataclass(eq=False)
+class Particles:
+    """One draw of several particles.
+
+    Attributes:
+      node: the draw.
+      axis: the one of its axes that numbers particles.
+      relations: of the costs in which particles meet, to the draw.
+      cut: variables of one particle each, and which of their axes numbers these.
+      tail: the equations between these and the costs, in order.
+      work: operations of the tail for all particles, each in the place of one.
+      elements: how many elements of draws with this cut have one particle and one cost in common.
+    """
+
+    node: StochasticNode
+    axis: int
+    relations: dict[CostNode, Relation]
+    cut: dict[Any, int]
+    tail: list[int]
+    work: float
+    elements: int
+
+    @property
+    def count(self) -> int:
+        """Of particles."""
+        return self.node.shape[self.axis]
+
+    @property
+    def runs(self) -> Any:
+        """Equal for draws whose baselines are made in the same runs."""
+        return self.count, tuple(self.cut.items()), tuple(self.tail)
+
+
+def find_particles(
+    program: Program,
+    weights: Mapping[CostNode, Any],
+    estimators: Mapping[StochasticNode, Estimator],
+    kept: Container[StochasticNode],
+    influence: InfluenceMap,
+) -> dict[StochasticNode, Particles]:
+    """Lists the draws of particles.
+
+    Args:
+      program: the outermost program, where they stand.
+      weights: of its costs.
+      estimators: of the draws.
+      kept: draws with another baseline.
+      influence: of the draws.
+    """
+    scored: dict[StochasticNode, dict[CostNode, Relation]] = {}
+    for cost, weight in weights.items():
+        for score in weight.scores if cost.program is program else ():
+            node = score.node
+            if node.program is program and node not in kept and estimators[node].uses_particles:
+                scored.setdefault(node, {})[cost] = score.relation
+    if not 0 < len(scored) <= MOST_DRAWS:
+        return {}
+    most = MOST_TIMES * of_program(program)[0]
+    every = [
+        particles
+        for node, relations in scored.items()
+        for axis, size in enumerate(node.shape)
+        if 2 <= size <= MOST
+        and (particles := _along(program, node, axis, relations, influence))
+        and particles.work <= most
+    ]
+    least: dict[StochasticNode, Particles] = {}
+    for particles in sorted(every, key=lambda p: p.work):
+        least.setdefault(particles.node, particles)
+    together: dict[Any, int] = {}
+    for particles in least.values():
+        together[particles.runs] = together.get(particles.runs, 0) + particles.elements
+    for particles in least.values():
+        particles.elements = together[particles.runs]
+    # A single element is better moved, where that can be done, or is all that the program is of.
+    return {node: particles for node, particles in least.items() if particles.elements > 1}
+
+
+def _along(
+    program: Program,
+    node: StochasticNode,
+    axis: int,
+    relations: Mapping[CostNode, Relation],
+    influence: InfluenceMap,
+) -> Particles | None:
+    """The draw with one of its axes taken for that of the particles, if that can be.
+
+    Where the user has denied an influence, what is left out of a cost-to-go would be left in its
+    baseline: there are none.
+    """
+    met = {c: r for c, r in relations.items() if _place(node, axis, r, c.atom) is None}
+    if not met or any(isinstance(c.atom, Literal) for c in met):
+        return None
+    needed, cut, tail = {c.atom for c in met}, {}, []
+    if _denied(program, node, needed):
+        return None
+    for index in range(len(program.eqns) - 1, node.position, -1):
+        eqn = program.eqns[index]
+        if needed.isdisjoint(eqn.outvars):
+            continue
+        if not _may_run_again(program, index):
+            return None
+        tail.append(index)
+        for v in _read(eqn):
+            relation = influence[v].get(node)
+            if relation is None:
+                continue
+            place = _place(node, axis, relation, v)
+            if place is None:
+                needed.add(v)
+            elif is_float(v):
+                cut[v] = place
+            else:
+                return None
+    if not alike(program, cut):
+        return None
+    tail.reverse()
+    work = node.shape[axis] * of_equations(program, tail)
+    relation = next(iter(met.values()))
+    own = [a == axis or place_of_axis(b) is not None for a, b in enumerate(relation)]
+    elements = math.prod(n for n, mine in zip(node.shape, own, strict=True) if not mine)
+    return Particles(node, axis, met, cut, tail, work, elements)
+
+
+def _denied(program: Program, node: StochasticNode, costs: Iterable[Any]) -> bool:
+    """Whether a `stop_influence` stands between a draw and some costs."""
+    reached = {node.var}
+    for eqn in program.eqns[node.position + 1 :]:
+        if not reached.isdisjoint(_read(eqn)):
+            reached.update(eqn.outvars)
+    needed = set(costs)
+    for index in range(len(program.eqns) - 1, node.position, -1):
+        eqn = program.eqns[index]
+        if needed.isdisjoint(eqn.outvars) or reached.isdisjoint(eqn.outvars):
+            continue
+        if "stop_influence" in _names(program, index):
+            return True
+        needed.update(_read(eqn))
+    return False
+
+
+def _read(eqn: Any) -> list[Any]:
+    """The variables that the value of an equation is made of, a baseline of the user's not."""
+    args = eqn.invars[:1] if eqn.primitive.name in _SILENT else eqn.invars
+    return [v for v in args if not isinstance(v, Literal)]
+
+
+def _names(program: Program, index: int) -> set[str]:
+    """The primitives of an equation, and of all that it holds."""
+    inside = [e for sub in program.subs.get(index, ()) for part in sub.walk() for e in part.eqns]
+    return {e.primitive.name for e in [program.eqns[index], *inside]}
+
+
+def _place(node: StochasticNode, axis: int, relation: Relation, atom: Any) -> int | None:
+    """The axis of a value with one index for each particle, if it has one."""
+    place = place_of_axis(relation[axis])
+    return place if place is not None and atom.aval.shape[place] == node.shape[axis] else None
+
+
+def _may_run_again(program: Program, index: int) -> bool:
+    """Whether an equation can be run by itself, and draws nothing."""
+    held = program.subs.get(index, ())
+    marked = _names(program, index) & (MARKS if held else MARKS - _SILENT)
+    return not (marked or program.eqns[index].effects)
