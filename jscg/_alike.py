@@ -35,9 +35,10 @@ def alike(program: Program, axes: Mapping[Any, int]) -> bool:
         index = producers[part].get(v)
         if index is None:
             outer = part.operand(v)
-            if outer is None or part.holder not in CUSTOM | CHECKPOINTS:
+            around = part.parent
+            if outer is None or around is None or part.holder not in CUSTOM | CHECKPOINTS:
                 return False  # an argument
-            todo.append((part.parent, outer, axis))
+            todo.append((around, outer, axis))
             continue
         eqn = part.eqns[index]
         if index in part.subs:

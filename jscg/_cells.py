@@ -78,12 +78,14 @@ def found_of(finder, weights, term, known) -> Found:
     for node, relation in nodes.items():
         key = node, relation, shape
         if key not in known:
-            known[key] = _aligned(*key)
+            known[key] = aligned_axes(*key)
         aligned[node] = known[key]
     return Found(atom, cost, aligned, [e.node for e in links], (frozenset(nodes), bool(links)))
 
 
-def _aligned(node: StochasticNode, relation: Relation, shape: tuple[int, ...]) -> dict[int, int]:
+def aligned_axes(
+    node: StochasticNode, relation: Relation, shape: tuple[int, ...]
+) -> dict[int, int]:
     """Axes of the draw along which a term is aligned with it, and which of its axes they are."""
     out: dict[int, int] = {}
     for axis, b in enumerate(relation[len(node.loops) :]):

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from ._at_means import Fixed, again, finite
-from ._cells import place_of_axis
+from ._cells import aligned_axes
 from ._frame import Frame
 from ._nodes import StochasticNode
 from ._objective import slopes_of
@@ -67,15 +67,12 @@ def _laid_out(particles: Particles, relation: Relation, value: Any) -> Any:
 
     Those of the cost along which the draw is not aligned with it are summed.
     """
-    shape, places = particles.node.shape, {}
-    for own, b in enumerate(relation):
-        place = place_of_axis(b)
-        if own != particles.axis and place is not None and value.shape[1 + place] == shape[own]:
-            places.setdefault(place, own)
+    node = particles.node
+    places = {i: own for own, i in aligned_axes(node, relation, value.shape[1:]).items()}
     value = jnp.sum(value, tuple(1 + i for i in range(value.ndim - 1) if i not in places))
     axes = [particles.axis, *(places[i] for i in sorted(places))]
     value = value.transpose(np.argsort(axes))
-    return jnp.expand_dims(value, [a for a in range(len(shape)) if a not in axes])
+    return jnp.expand_dims(value, [a for a in range(len(node.shape)) if a not in axes])
 
 
 def _wide(x: Any) -> Any:

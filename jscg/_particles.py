@@ -9,6 +9,10 @@ element of particle k influences that, so that it may be its baseline (Theorem 2
 
 Of this bound it is VIMCO's (Mnih and Rezende, "Variational inference for Monte Carlo objectives",
 2016, equations 7 to 10); nothing here knows of bounds, though.
+
+What is left of the cost is not predicted by a fit, as in `_fitted`.  Near the posterior it cancels
+the derivative of the particle's own log q, which a fit does not see: it took away what was to
+cancel, and had six times the variance (a network of two layers, 8 particles, trained).
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from ._alike import alike
-from ._cells import place_of_axis
+from ._cells import aligned_axes, place_of_axis
 from ._costs import CostNode
 from ._influence import InfluenceMap
 from ._nodes import StochasticNode
@@ -154,9 +158,9 @@ def _along(
         return None
     tail.reverse()
     work = node.shape[axis] * of_equations(program, tail)
-    relation = next(iter(met.values()))
-    own = [a == axis or place_of_axis(b) is not None for a, b in enumerate(relation)]
-    elements = math.prod(n for n, mine in zip(node.shape, own, strict=True) if not mine)
+    cost, relation = next(iter(met.items()))
+    own = {axis, *aligned_axes(node, relation, cost.atom.aval.shape)}
+    elements = math.prod(n for a, n in enumerate(node.shape) if a not in own)
     return Particles(node, axis, met, cut, tail, work, elements)
 
 
