@@ -114,8 +114,7 @@ def find_particles(
         together[particles.runs] = together.get(particles.runs, 0) + particles.elements
     for particles in least.values():
         particles.elements = together[particles.runs]
-    # A single element is better moved, where that can be done, or is all that the program is of.
-    return {node: particles for node, particles in least.items() if particles.elements > 1}
+    return least
 
 
 def _along(

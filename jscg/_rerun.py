@@ -68,7 +68,8 @@ def compare_cheap(
         runs = elements * (node.outcomes or 1)
         times = min(MOST_TIMES, elements * TIMES_OF_AN_ELEMENT)
         most, (work, largest) = max(MOST_WORK / repeats, times * whole), behind[node]
-        if node in particles:  # what is left of its variance is the noise of the particle itself
+        if node in particles and particles[node].elements > 1:
+            # With that baseline, what is left of the variance is the noise of the one particle.
             most = particles[node].elements * whole
         fits = min(runs, AT_ONCE) * largest <= max(MOST_NUMBERS, numbers)
         if runs <= MOST_RUNS and runs * work <= most and fits:

@@ -101,9 +101,9 @@ def weights_of_zero(theta, draw):
     return jnp.log(jnp.mean(jnp.exp(log_w)) + 0.1)
 
 
-@program((2, 2), (2, 2), (2,), count=1)
+@program((2, 2), (2, 2), (2,), count=2)
 def beside_another_draw(theta, draw):
-    """It is one number for all particles, drawn after they were."""
+    """Of single elements, which are not alike behind the cut."""
     h = draw("bernoulli", jnp.broadcast_to(sigmoid(theta[:2]), (2, 2))).astype(float)
     known = draw("bernoulli", jnp.broadcast_to(sigmoid(theta[2]), (2,))).astype(float)
     value = jnp.prod(h + theta[3], -1)
@@ -208,6 +208,13 @@ def test_in_chunks_of_samples():
     np.testing.assert_allclose(chunks, whole, rtol=1e-4, atol=1e-5)
 
 
+def test_costs_of_single_particles_are_compared_with_each_other():
+    fun, *_ = PROGRAMS["beside_costs_of_each"]
+    plan = plan_of(sampling(fun), THETA, KEY, estimators=Auto(max_outcomes=1))
+    axes = {c.atom.aval.shape: w.leave_one_out for c, w in plan.weights.items() if w.scores}
+    assert axes == {(3,): 0, (): None}
+
+
 def test_layers_share_the_runs(monkeypatch):
     found = []
     run = _left_out._without_each
@@ -236,7 +243,10 @@ def of_particles(theta, key):
 
 
 def of_single_elements(theta, key):
-    return meets(theta[1] * random.bernoulli(key, sigmoid(theta[0]), (8,)))
+    """A place is looked at for each particle."""
+    place = random.categorical(key, theta[:3], shape=(8,))
+    value = jnp.tanh(jnp.tanh(jnp.asarray(WEIGHTS[:3])[place]) @ (theta[4] * WEIGHTS))
+    return meets(jnp.sum(value, -1))
 
 
 def of_examples(theta, key):
@@ -257,7 +267,7 @@ def resampled(theta, key):
     """The weights of the particles are those of the next draw."""
     k1, k2 = random.split(key)
     h = eight(k1, theta)
-    i = random.categorical(k2, h @ theta[:3], shape=(2,))
+    i = random.categorical(k2, h @ theta[:3])
     return jnp.sum(h[i] * theta[1]) ** 2
 
 
@@ -291,7 +301,6 @@ def of_too_many(theta, key):
 
 
 NOT = [
-    of_single_elements,
     of_examples,
     of_examples_that_draws_know,
     of_counts,
@@ -325,5 +334,6 @@ def test_elements_are_moved_where_that_is_cheap():
         (draw,) = jscg.graph(fun)(THETA, KEY).stochastic_nodes
         return str(draw)
 
-    assert "MeasureValued" in way(beside_much)
+    assert "MeasureValued" in way(beside_much) and "MeasureValued" in way(of_single_elements)
+    assert len(named(of_single_elements, THETA, KEY)) == 1  # if derivatives of any order are wanted
     assert "with the cost without its particle as the baseline" in way(of_particles)
