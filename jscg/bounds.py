@@ -4,8 +4,8 @@ With a latent z of shape (K, ...) drawn from q, and its log weights log p(x, z) 
 shape (K, ...), the importance-weighted bound of log p(x) is `log_mean_exp` of the log weights.
 Each line below is all that a gradient estimator of the bound takes::
 
-    bound = log_mean_exp(log_weight(q, z))                     # IWAE, or a score for discrete z
-    z = jscg.baseline(z, vimco(log_weight(q, z)))              # VIMCO: before the line above
+    bound = log_mean_exp(log_weight(q, z))                     # IWAE; VIMCO for discrete z
+    z = jscg.baseline(z, vimco(log_weight(q, z)))              # before it, for VIMCO elsewhere
     bound = log_mean_exp(dreg(log_weight, q, z))               # DReG
     bound = jnp.mean(sticking_the_landing(log_weight, q, z))   # STL, of the ELBO
 
@@ -67,10 +67,13 @@ def vimco(log_weights: jax.Array, axis: int = 0) -> jax.Array:
 
     (Mnih and Rezende 2016, equations 7 to 10).  Hand them to `jscg.baseline`, with the sign and
     the scale that the bound has in the cost of one example: `-vimco(...)` where its negative is
-    minimised.  b_k does not depend on particle k, so that it is a baseline by Theorem 2 of
-    Schulman et al. (2015); the influence that jscg sees, through the weights of all particles, is
-    not there, and is taken away by `jscg.stop_influence`.  That is right if the weight of each
-    particle is computed from that particle alone, and particles are drawn independently.
+    minimised.  The default has them by itself where it sees particles meet in a cost; this is for
+    loops, and for other estimators.
+
+    b_k does not depend on particle k, so that it is a baseline by Theorem 2 of Schulman et al.
+    (2015); the influence that jscg sees, through the weights of all particles, is not there, and
+    is taken away by `jscg.stop_influence`.  That is right if the weight of each particle is
+    computed from that particle alone, and particles are drawn independently.
 
     Args:
       log_weights: float, of at least two particles along `axis`.
