@@ -53,3 +53,11 @@ def test_row(row):
 
 def test_the_table_has_all_libraries():
     assert len({row.library for row in ROWS}) == 8
+
+
+def test_particles_of_a_bound_have_a_baseline():
+    pytest.importorskip("numpyro")
+    (row,) = (row for row in ROWS if row.name == "renyi_bound")
+    scored = jscg.estimators.Auto(compares_draws=False)
+    graph = jscg.graph(row.fun, estimators=scored)(jnp.array(row.params), jax.random.key(0))
+    assert "with the cost without its particle as the baseline" in str(graph)

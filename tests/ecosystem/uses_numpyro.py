@@ -1,7 +1,11 @@
 """NumPyro distributions."""
 
+import itertools
+
 import jax.numpy as jnp
-from jax.nn import sigmoid, softmax
+from jax.nn import log_sigmoid, sigmoid, softmax
+from jax.scipy.special import logsumexp
+from jax.scipy.stats import norm
 from table import (
     WORTH,
     of_bernoulli,
@@ -118,3 +122,30 @@ def a_model_under_handlers(th, key):
         return numpyro.sample("y", dist().Normal(th[0] + th[1] * x, 1.0))
 
     return numpyro.handlers.seed(model, key)()
+
+
+SEEN = 0.5
+
+
+def of_renyi_bound(th):
+    """Of three particles, each of one Bernoulli latent."""
+    z = jnp.array(list(itertools.product([0.0, 1.0], repeat=3)))
+    log_q = z * log_sigmoid(th[0]) + (1 - z) * log_sigmoid(-th[0])
+    log_p = jnp.log(jnp.where(z == 1, 0.3, 0.7)) + norm.logpdf(SEEN, 2.0 * z * th[1])
+    bound = logsumexp(log_p - log_q, -1) - jnp.log(3.0)
+    return -jnp.sum(jnp.exp(jnp.sum(log_q, -1)) * bound)
+
+
+@row(of_renyi_bound)
+def renyi_bound(th, key):
+    """Its particles have VIMCO's baseline, of which NumPyro knows nothing."""
+    import numpyro
+
+    def model():
+        z = numpyro.sample("z", dist().Bernoulli(0.3))
+        numpyro.sample("x", dist().Normal(2.0 * z * th[1], 1.0), obs=SEEN)
+
+    def guide():
+        numpyro.sample("z", dist().Bernoulli(logits=th[0]))
+
+    return numpyro.infer.RenyiELBO(alpha=0.0, num_particles=3).loss(key, {}, model, guide)
