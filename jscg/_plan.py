@@ -150,7 +150,9 @@ def make_plan(
     Scales(finder, baselines).run(program)
     particles = {}
     if purpose != "bound":
-        particles = find_particles(program, weights, estimators, baselines.keys(), influence)
+        particles = find_particles(
+            finder, program, weights, estimators, baselines.keys(), influence
+        )
     if purpose == "first order":
         compare_cheap(program, weights, estimators, baselines, influence, repeats, particles)
         scored = list({s.node: None for s in _distinct_scores(weights)})

@@ -300,12 +300,55 @@ def of_too_many(theta, key):
     return meets(eight(key, theta, 65) @ theta[:3])
 
 
+def taken_in_by_a_loop(theta, key):
+    k1, k2 = random.split(key)
+
+    def step(total, key):
+        return total + theta[4] * random.bernoulli(key, sigmoid(theta[3])), None
+
+    return lax.scan(step, of_particles(theta, k1), random.split(k2, 3))[0]
+
+
+def asked_of_the_host(theta, key):
+    """Without a rule for many at once."""
+    value = jnp.mean(jnp.exp(jnp.sin(eight(key, theta) @ theta[:3])))
+    shape = jax.ShapeDtypeStruct((), jnp.float32)
+    known = jax.pure_callback(lambda x: np.log(x), shape, lax.stop_gradient(value))
+    return jnp.log(value) * known + 0 * jnp.sum(jnp.tanh(WEIGHTS @ (theta[4] * WEIGHTS)))
+
+
+def a_loop_that_ends_at_outcomes(theta, key):
+    h = eight(key, theta)
+    start = lax.stop_gradient(jnp.sum(jnp.sum(h, -1))), 1.0
+    _, value = lax.while_loop(lambda s: s[0] != 0, lambda s: (s[0] - 1, 0.9 * s[1]), start)
+    return theta[3] * value + jnp.mean(jnp.tanh(WEIGHTS @ (theta[4] * WEIGHTS)))
+
+
+def by_prefixes(theta, key):
+    """Elements of a particle influence some of the costs only."""
+    h = random.bernoulli(key, sigmoid(theta[0]), (3, 12)).astype(float)
+    value = jnp.exp(jnp.diff(0.3 * jnp.cumsum(h, 1), axis=1)) * theta[2]
+    return jnp.sum(jnp.log(jnp.mean(jnp.exp(value), 0))) + jnp.mean(jnp.tanh(WEIGHTS * theta[4]))
+
+
+def too_large(theta, key):
+    p = sigmoid(jnp.broadcast_to(theta[:3, None], (3, 100)))
+    h = random.bernoulli(key, p, (64, 3, 100)).astype(float)
+    seen = jnp.sin(h @ (theta[4] * WEIGHTS) @ WEIGHTS)
+    return jnp.mean(jnp.log(jnp.mean(jnp.exp(seen), 0)))
+
+
 NOT = [
     of_examples,
     of_examples_that_draws_know,
     of_counts,
     resampled,
     in_a_loop,
+    taken_in_by_a_loop,
+    asked_of_the_host,
+    a_loop_that_ends_at_outcomes,
+    by_prefixes,
+    too_large,
     behind_much_work,
     denied,
     with_a_baseline,
@@ -316,6 +359,25 @@ NOT = [
 @pytest.mark.parametrize("fun", NOT)
 def test_none(fun):
     assert not named(fun, THETA, KEY, estimators=SCORED)
+    assert np.all(np.isfinite(jax.jit(gradient(fun))(THETA, KEY)))
+
+
+def test_all_runs_together_have_a_budget():
+    """Each of many tails is little work, and all of them are much."""
+
+    def fun(theta, key, steps=8):
+        total = jnp.sum(jnp.tanh(WEIGHTS @ (WEIGHTS @ (theta[4] * WEIGHTS))))
+        for k in random.split(key, steps):
+            h = random.bernoulli(k, sigmoid(theta[0]), (16, 100)).astype(float)
+            mean = jnp.mean(jnp.tanh(h @ WEIGHTS[:, :100] * theta[1]), 0)
+            for _ in range(2):
+                mean = jnp.tanh(mean @ WEIGHTS)
+            total += theta[2] * mean[0]
+        return total
+
+    few = len(named(functools.partial(fun, steps=1), THETA, KEY, estimators=SCORED))
+    many = len(named(fun, THETA, KEY, estimators=SCORED))
+    assert few == 1 < many < 8
 
 
 def test_none_if_not_wanted():

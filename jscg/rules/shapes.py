@@ -144,7 +144,7 @@ def pad(eqn):
     return [[axes, ()]]
 
 
-@rule("iota", "rng_bit_generator", "empty", "create_token")
+@rule("iota", "empty", "create_token")
 def source(eqn):
     """Nothing comes in."""
     return [[CUT] * len(eqn.invars)] * len(eqn.outvars)
