@@ -485,3 +485,21 @@ def test_callback_on_an_inactive_path():
     grads = np.asarray(jax.vmap(jscg.grad_expectation(fun), (None, 0))(0.3, keys))
     z = (grads.mean() - 1.0) / (grads.std() / len(keys) ** 0.5)
     assert abs(z) < 4.5
+
+
+def test_noise_whose_key_is_drawn():
+    """The bits are a function of the key, whatever generator makes them."""
+
+    def noise(x):
+        words = jnp.stack([x, 7 * x + 1, x, x]).astype(jnp.uint32)
+        return lax.rng_bit_generator(words, (), jnp.uint32)[1] / 2.0**32
+
+    def fun(p, key):
+        return noise(random.bernoulli(key, p))
+
+    keys = random.split(KEY, 2000)
+    derivative = gradient(fun, estimators=PLAIN)  # mapped, the generator gives other bits
+    found = jax.jit(lambda keys: lax.map(lambda key: derivative(0.3, key), keys))(keys)
+    exact = noise(jnp.array(True)) - noise(jnp.array(False))
+    assert abs(exact) > 0.05
+    assert abs(found.mean() - exact) < 4.5 * found.std() / len(found) ** 0.5
