@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import jscg
 from benchmarks.nvil import Params, affine, digits, init, log_bernoulli
 from benchmarks.workloads import Gradient, Workload, workload
 
@@ -87,6 +88,8 @@ def make(data: Callable[[], jax.Array], units: tuple[int, ...], count: int, keys
         params=init(jax.random.key(0), x.shape[1], units),
         hand=hand,
         textbook=("VIMCO", hand["shared below"]),
+        # As by default, where the network is large.
+        same={"estimators": jscg.estimators.Auto(compares_draws=False)},
         keys=keys,
         compared=lambda gradient: gradient["inference"],
         finer=False,
