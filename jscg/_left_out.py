@@ -23,10 +23,9 @@ from ._weights import box
 def left_out_terms(rw: Any, frame: Frame) -> Iterator[Any]:
     """One term of value zero for every draw of particles: it subtracts the draw's baseline."""
     every: dict[StochasticNode, Particles] = rw.plan.particles
-    costs = dict.fromkeys(c for p in every.values() for c in p.relations)
-    if not costs:
+    if not every:
         return
-    slopes = slopes_of(rw, frame, (c.atom for c in costs))
+    slopes = slopes_of(rw, frame, (c.atom for p in every.values() for c in p.relations))
     known: dict[Any, dict[Any, Any]] = {}
     for node, particles in every.items():
         runs = known.setdefault(particles.runs, {})

@@ -11,8 +11,8 @@ Of this bound it is VIMCO's (Mnih and Rezende, "Variational inference for Monte 
 2016, equations 7 to 10); nothing here knows of bounds, though.
 
 What is left of the cost is not predicted by a fit, as in `_fitted`.  Near the posterior it cancels
-the derivative of the particle's own log q, which a fit does not see: it took away what was to
-cancel, and had six times the variance (a network of two layers, 8 particles, trained).
+the derivative of the particle's own log q; a fit, which does not see that, takes away what was to
+cancel.
 """
 
 from __future__ import annotations

@@ -87,14 +87,11 @@ def of_program(program: Program) -> tuple[float, int]:
 
 
 def of_equations(program: Program, indices: Iterable[int]) -> float:
-    """The operations of some equations, with all that they hold."""
-    total = 0.0
-    for index in indices:
-        inside = [each for sub in program.subs.get(index, ()) for each in _simple(sub)]
-        outside = math.prod(loop.length for loop in program.loops)
-        each = [steps / outside * operations(eqn) for _, steps, eqn in inside]
-        total += sum(each) if each else operations(program.eqns[index])
-    return total
+    """The operations of some equations of the outermost program, with all that they hold."""
+    indices = list(indices)
+    held = (each for i in indices for sub in program.subs.get(i, ()) for each in _simple(sub))
+    own = (operations(program.eqns[i]) for i in indices if i not in program.subs)
+    return sum(own) + sum(steps * operations(eqn) for _, steps, eqn in held)
 
 
 def _simple(program: Program) -> Iterator[tuple[bool, int, Any]]:

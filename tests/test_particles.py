@@ -13,7 +13,7 @@ from oracle import gradient
 from test_influence import plan_of
 
 import jscg
-from jscg import _left_out
+from jscg import _left_out, _particles
 from jscg.bounds import log_mean_exp, vimco
 from jscg.estimators import Auto, ScoreFunction
 
@@ -297,7 +297,8 @@ def with_a_baseline(theta, key):
 
 
 def of_too_many(theta, key):
-    return meets(eight(key, theta, 65) @ theta[:3])
+    beside = jnp.sum(jnp.tanh(WEIGHTS @ (WEIGHTS @ (theta[4] * WEIGHTS))))
+    return meets(eight(key, theta, 65) @ theta[:3]) + beside
 
 
 def taken_in_by_a_loop(theta, key):
@@ -331,13 +332,6 @@ def by_prefixes(theta, key):
     return jnp.sum(jnp.log(jnp.mean(jnp.exp(value), 0))) + jnp.mean(jnp.tanh(WEIGHTS * theta[4]))
 
 
-def too_large(theta, key):
-    p = sigmoid(jnp.broadcast_to(theta[:3, None], (3, 100)))
-    h = random.bernoulli(key, p, (64, 3, 100)).astype(float)
-    seen = jnp.sin(h @ (theta[4] * WEIGHTS) @ WEIGHTS)
-    return jnp.mean(jnp.log(jnp.mean(jnp.exp(seen), 0)))
-
-
 NOT = [
     of_examples,
     of_examples_that_draws_know,
@@ -348,7 +342,6 @@ NOT = [
     asked_of_the_host,
     a_loop_that_ends_at_outcomes,
     by_prefixes,
-    too_large,
     behind_much_work,
     denied,
     with_a_baseline,
@@ -378,6 +371,15 @@ def test_all_runs_together_have_a_budget():
     few = len(named(functools.partial(fun, steps=1), THETA, KEY, estimators=SCORED))
     many = len(named(fun, THETA, KEY, estimators=SCORED))
     assert few == 1 < many < 8
+
+
+def test_all_runs_together_have_a_limit_of_memory(monkeypatch):
+    """Eight runs, of which the largest arrays have a number for each of eight particles."""
+    work = _particles.of_program
+    monkeypatch.setattr(_particles, "of_program", lambda program: (work(program)[0], 0))
+    for most, count in ((63, 0), (64, 1)):
+        monkeypatch.setattr(_particles, "MOST_NUMBERS", most)
+        assert len(named(of_particles, THETA, KEY)) == count
 
 
 def test_none_if_not_wanted():

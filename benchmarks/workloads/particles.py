@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import jscg
 from benchmarks.nvil import Params, affine, digits, init, log_bernoulli
 from benchmarks.workloads import Gradient, Workload, workload
+from benchmarks.workloads.vae import few
 
 
 def loss(params: Params, key: jax.Array, *, x: jax.Array, count: int) -> jax.Array:
@@ -94,11 +95,6 @@ def make(data: Callable[[], jax.Array], units: tuple[int, ...], count: int, keys
         compared=lambda gradient: gradient["inference"],
         finer=False,
     )
-
-
-def few() -> jax.Array:
-    """Three examples."""
-    return jnp.asarray([[1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 0.0]])
 
 
 workload("bound of 8 particles", functools.partial(make, few, (3, 2), 3, 100))(
