@@ -200,8 +200,9 @@ class Scales:
             return
         index = self.finder.producers[program].get(atom)
         if index is None:
-            outer = self.finder.outer(program, atom)
-            if outer is not None and self.finder.carry_position(program, atom) is None:
+            splits = self.finder.splits
+            outer = splits.outer(program, atom)
+            if outer is not None and splits.carry_position(program, atom) is None:
                 self.visit(*outer, scale, inner)
             return
         eqn = program.eqns[index]

@@ -226,7 +226,7 @@ class Rewriter:
             return None in self.shadows.costs.get(program, {})
         if atom in self.shadows.linear or atom in self.shadows.costs.get(program, {}):
             return True
-        split = self.plan.finder.splits.get(atom)
+        split = self.plan.finder.splits.found.get(atom)
         return split is not None and (split.reach is not None or bool(split.carries))
 
     def shadow(self, frame: Frame, atom: Any) -> Any:
