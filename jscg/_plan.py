@@ -164,14 +164,15 @@ def make_plan(
     particles = {n: p for n, p in particles.items() if n not in fitted}
     others = baselines.keys() | fitted.keys() | particles.keys()
 
-    def otherwise(node: StochasticNode, cost: CostNode) -> bool:
-        if node in particles:
-            return cost in particles[node].relations
-        return node in baselines or (node in fitted and cost not in fitted[node].apart)
-
+    compare_others = {n for n in scored if estimators[n].leave_one_out} - baselines.keys()
+    everywhere = compare_others - others
     axes: dict[tuple[int, ...], dict[Score, tuple[frozenset[int], ...]]] = {}
     for cost, weight in weights.items():
-        choose_axis(cost, weight, estimators, otherwise, axes)
+        # Draws with a baseline of another kind, but not for this cost.
+        here = {n for n, p in particles.items() if cost not in p.relations}
+        here |= {n for n, f in fitted.items() if cost in f.apart}
+        alone = everywhere | (here & compare_others) if here else everywhere
+        choose_axis(cost, weight, alone, axes)
     if purpose == "first order":
         compare_without_baseline(program, weights, estimators, others)
     compared_pairs = [(s, cost) for cost, w in weights.items() for s in w.compared]

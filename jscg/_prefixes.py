@@ -34,6 +34,13 @@ class Prefix:
     wanted: bool = False
     longer: dict[Any, Prefix] = dataclasses.field(default_factory=dict)
 
+    def then(self, term: Any) -> Prefix:
+        """The sum with one more term."""
+        found = self.longer.get(term)
+        if found is None:
+            found = self.longer[term] = Prefix()
+        return found
+
 
 class Prefixes:
     """All sums of one shape.
@@ -49,14 +56,14 @@ class Prefixes:
         """Says that a sum will be asked for."""
         node = self.root
         for term in terms:
-            node = node.longer.setdefault(term, Prefix())
+            node = node.then(term)
         node.wanted = True
 
     def sum(self, terms: Sequence[Any]) -> Any:
         """The sum of some terms, of which there is at least one."""
         node, known, missing = self.root, self.root, []
         for term in terms:
-            node = node.longer.setdefault(term, Prefix())
+            node = node.then(term)
             missing.append((term, node))
             if node.total is not None:
                 known, missing = node, []

@@ -110,27 +110,36 @@ def _cannot_enumerate(node: StochasticNode, why: Any) -> None:
     )
 
 
-def choose_axis(cost, weight, estimators, others, known) -> None:
+def choose_axis(cost, weight, nodes, known) -> None:
     """Picks the axis for leave-one-out: the first along which a draw and the cost are aligned.
 
-    `others(node, cost)` says whether a draw has another baseline there.
     Steps of a loop come last: samples or examples in it are closer to each other.
+
+    Args:
+      cost: the cost.
+      weight: of the cost.
+      nodes: the draws that have no other baseline there, and want one.
+      known: what is found, to be used for other costs.
     """
     shape = getattr(getattr(cost.atom, "aval", None), "shape", ())
-    known, aligned = known.setdefault(shape, {}), {}
+    known, aligned = known.setdefault(shape, {}), []
     for score in weight.scores:
-        wanted = estimators[score.node].leave_one_out and not others(score.node, cost)
+        wanted = score.node in nodes
         if wanted and score not in known:
             known[score] = _aligned_axes(score, shape)
-        aligned[score] = known[score] if wanted else (frozenset(), frozenset())
-    for axes in zip(*(aligned[score] for score in weight.scores), strict=True):
-        usable = [min(a) for a in set(axes) if a]
+        aligned.append(known[score] if wanted else _NO_AXES)
+    distinct = dict.fromkeys(aligned)  # few, where scores are many
+    for axes in zip(*distinct, strict=True):
+        usable = [min(a) for a in axes if a]
         if usable:
             weight.leave_one_out = min(usable)
             break
-    weight.others = tuple(
-        s for s in weight.scores if not any(weight.leave_one_out in a for a in aligned[s])
-    )
+    without = {axes for axes in distinct if not any(weight.leave_one_out in a for a in axes)}
+    pairs = zip(weight.scores, aligned, strict=True)
+    weight.others = tuple(score for score, axes in pairs if axes in without)
+
+
+_NO_AXES: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
 
 
 def _aligned_axes(score: Score, shape: tuple[int, ...]) -> tuple[frozenset[int], frozenset[int]]:
