@@ -29,6 +29,16 @@ def open_jaxpr(jaxpr: Any) -> tuple[Any, list[Any]]:
     return getattr(jaxpr, "jaxpr", jaxpr), list(getattr(jaxpr, "consts", ()))
 
 
+def expanded(eqn: Any) -> Any:
+    """What one of JAX's own high-level primitives is made of, traced; None of other people's."""
+    # From 0.11 on `searchsorted` and a few more are such; no public function expands them.
+    prim = eqn.params["_prim"]
+    if not type(prim).__module__.startswith("jax."):
+        return None
+    avals = jax.tree.unflatten(prim.in_tree, [v.aval for v in eqn.invars])
+    return jax.make_jaxpr(prim.expand)(*avals)
+
+
 def bind(eqn: Any, *args: Any) -> list[Any]:
     """Runs one equation at `args`, under the contexts that it was traced in."""
     stack = source_info_util.current_name_stack() + eqn.source_info.name_stack

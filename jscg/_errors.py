@@ -82,10 +82,12 @@ def refuse_unscored(family: str) -> BiasError:
     error = BiasError(
         f"jscg: a {family} draw{' at ' if line else ''}{line}: the result of jscg is "
         "differentiated by something that this draw's parameters depend on, and that is not among "
-        "argnums: an argument that was left out, or a value of the function around. The draw has "
-        "no score for it, which would silently be missing.\n"
+        "argnums: an argument that was left out, a value of the function around, or one within an "
+        "operation that jscg does not look into (custom_root, custom_vmap). The draw has no score "
+        "for it, which would silently be missing.\n"
         "What to do instead:\n"
         "  - put the argument in argnums, or pass the value as an argument that is\n"
+        "  - draw outside of such an operation, and pass it the drawn value\n"
         "  - wrap the parameter in jax.lax.stop_gradient if no gradient is wanted through it"
     )
     return error.about(Here(here), Here(here))

@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from ._nodes import StochasticNode
-from ._program import CHECKPOINTS, CUSTOM, Literal, Loop, Program, split_scan, split_while
+from ._program import (
+    CHECKPOINTS,
+    CUSTOM,
+    Literal,
+    Loop,
+    Program,
+    build,
+    split_scan,
+    split_while,
+)
 from ._relation import NOTHING, Influence, Relation, band, join, map_bands, mix, widen
 from .draws import FAMILIES
-from .rules import CUT, RULES, Transfer, keep
+from .rules import CUT, INNER, RULES, Transfer, keep
 
 
 class InfluenceMap:
@@ -47,11 +56,22 @@ class InfluenceMap:
             outs = self._region(eqn, subs, operands)
         elif eqn.primitive.name == "draw":
             outs = [self._draw(eqn, operands)]
-        elif any(operands):
-            outs = transfer(eqn, operands)
-        else:
+        elif not any(operands):
             return
+        else:
+            outs = self._inner(eqn, operands) or transfer(eqn, operands)
         self._of.update(zip(eqn.outvars, outs, strict=True))
+
+    def _inner(self, eqn: Any, operands: list[Influence]) -> list[Influence] | None:
+        """Through the function that makes the value of an equation, if it holds one."""
+        name = eqn.primitive.name
+        found = INNER[name](eqn) if name in INNER else None
+        if found is None:
+            return None
+        made_by, places = found
+        program = build(made_by)
+        consts = [NOTHING] * (len(program.invars) - len(places))
+        return self._run(program, [*consts, *(operands[i] for i in places)])
 
     @classmethod
     def along(cls, node: StochasticNode, path: list[int], atom: Any) -> Influence:
@@ -121,8 +141,10 @@ class InfluenceMap:
         carry = init
         while True:
             (stop,) = self._run(cond, [*cond_consts, *carry])
+            # Under vmap the examples stop one by one: each keeps what it has from then on.
+            stop = stop if cond.outvars[0].aval.shape else mix(stop)
             outs = self._run(body, [*consts, *carry])
-            after = [join(mix(stop), join(a, b)) for a, b in zip(carry, outs, strict=True)]
+            after = [join(stop, join(a, b)) for a, b in zip(carry, outs, strict=True)]
             if after == carry:
                 return after
             carry = [widen(a, b) for a, b in zip(carry, after, strict=True)]

@@ -39,7 +39,6 @@ def _all(eqn, influenced):
     "transpose",
     "slice",
     "copy",
-    "copy_p",
     "name",
     "rev",
     "cumsum",
@@ -85,7 +84,7 @@ def _update(eqn, influenced):
     return () if any(influenced[2:]) else (0, 1)
 
 
-@_register("scatter-add", "scatter_add")
+@_register("scatter-add", "scatter-sub")
 def _scatter(eqn, influenced):
     return () if influenced[1] else (0, 2)
 

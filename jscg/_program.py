@@ -12,7 +12,7 @@ from ._compat import open_jaxpr, scan_counts
 
 Literal = jex_core.Literal
 JITS = {"jit", "pjit"}
-CALLS = JITS | {"closed_call", "core_call"}
+CALLS = JITS | {"closed_call", "core_call", "eval_jaxpr"}
 CHECKPOINTS = {"checkpoint", "remat", "remat2"}
 CUSTOM = {"custom_jvp_call", "custom_vjp_call"}  # keep their rules: looked into, never rebuilt
 # What lays the elements of an array out in another way, without changing them.

@@ -25,8 +25,8 @@ def influence_of_output(fun, params, *args):
     with explicit_draws():
         closed = jax.make_jaxpr(fun)(params, *args)
     program = build(closed)
-    flags = [False] * len(program.invars)
-    flags[: len(jax.tree.leaves(params))] = [True] * len(jax.tree.leaves(params))
+    first, count = len(closed.consts), len(jax.tree.leaves(params))
+    flags = [first <= i < first + count for i in range(len(program.invars))]
     nodes = find_nodes(program, active_variables(program, flags))
     found = InfluenceMap(program, [n for n in nodes if n.verdict == "scored"])
     (out,) = program.outvars
@@ -168,6 +168,31 @@ def test_reverse_scan_outputs_are_suffixes():
         return lax.scan(body, 0.0, random.split(key, 5), reverse=True)[1]
 
     assert influence_of_output(walk, 0.4, KEY)["bernoulli"] == ((0, 1, INF),)
+
+
+@pytest.mark.parametrize("write", ["at", "dynamic_update_slice"])
+def test_what_a_loop_writes_into_a_cache_keeps_examples_apart(write):
+    """As a language model that samples, with what it attends to in the carry."""
+
+    def put(cache, value, t):
+        if write == "at":
+            return cache.at[t].set(value)
+        return lax.dynamic_update_slice(cache, value[None], (t, 0))
+
+    def one(p, key):
+        def step(cache, inputs):
+            key, t = inputs
+            bits = draw(p + 0.1 * jnp.mean(cache, 0), key)
+            return put(cache, bits, t), bits.sum()
+
+        keys = random.split(key, 5)
+        return lax.scan(step, jnp.zeros((5, 3)), (keys, jnp.arange(5)))[1].sum()
+
+    def fun(p, key):
+        return jax.vmap(one)(p, random.split(key, 2))
+
+    loop, examples, units = influence_of_output(fun, P23, KEY)["bernoulli"]
+    assert (loop, examples, units) == (None, (0, 0, 0), None)
 
 
 def test_unknown_primitive_mixes():

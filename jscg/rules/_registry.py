@@ -27,6 +27,9 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {}
+# Other primitives: equation -> the traced function that makes its value, and of which operands;
+# None where that is not known.
+INNER: dict[str, Callable[[Any], tuple[Any, list[int]] | None]] = {}
 
 
 def rule(*names: str, cheap: bool = True):
@@ -36,6 +39,16 @@ def rule(*names: str, cheap: bool = True):
         for name in names:
             RULES[name] = Rule(transfers, cheap)
         return transfers
+
+    return register
+
+
+def made_by(name: str):
+    """Registers what gives the function that makes the value of the primitive called `name`."""
+
+    def register(inner):
+        INNER[name] = inner
+        return inner
 
     return register
 

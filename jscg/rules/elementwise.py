@@ -5,14 +5,14 @@ from __future__ import annotations
 from ._registry import CUT, keep, rule, shape_of
 
 _NAMES = """
-    abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e
-    bitcast_convert_type box cbrt ceil clamp clz complex conj convert_element_type copy copy_p
-    cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt igamma igammac
-    igamma_grad_a imag integer_pow is_finite le lgamma log log1p logistic lt max min mul name ne
-    neg nextafter not or polygamma population_count pow real reduce_precision
-    regularized_incomplete_beta rem round rsqrt select_n shift_left shift_right_arithmetic
-    shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh xor zeta
-    random_gamma_grad pbroadcast pvary log2 mulhi one_minus_square
+    abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e box cbrt
+    ceil clamp clz complex conj convert_element_type copy cos cosh digamma div eq erf erf_inv
+    erfc exp exp2 expm1 floor ge gt igamma igamma_grad_a igammac imag integer_pow is_finite le
+    le_to lgamma log log1p log2 logistic lt lt_to max min mul mulhi name ne neg nextafter not
+    one_minus_square or pbroadcast polygamma polynomial population_count pow pvary real
+    reduce_precision regularized_incomplete_beta rem round rsqrt select_n shift_left
+    shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan
+    tanh xor zeta
 """
 
 
@@ -33,7 +33,14 @@ def elementwise(eqn):
     return [transfers]
 
 
-@rule("optimization_barrier")
+@rule("bitcast_convert_type")
+def bitcast(eqn):
+    """Parts of a number are an axis of their own, the last, on the side where they are smaller."""
+    ndim, out = (len(shape_of(v)) for v in (eqn.invars[0], eqn.outvars[0]))
+    return [[(*keep(min(ndim, out)), *(None,) * (ndim - out))]]
+
+
+@rule("optimization_barrier", "device_put", "reshard", "sharding_constraint")
 def one_to_one(eqn):
     """Output k is operand k."""
     operands = [keep(len(shape_of(v))) for v in eqn.invars]

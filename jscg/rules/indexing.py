@@ -51,16 +51,31 @@ def dynamic_update_slice(eqn):
 @rule(
     "scatter",
     "scatter-add",
-    "scatter_add",
+    "scatter-sub",
     "scatter-mul",
-    "scatter_mul",
-    "scatter_min",
-    "scatter_max",
     "scatter-min",
     "scatter-max",
     cheap=False,
 )
 def scatter(eqn):
-    """The updated array stays aligned; indices and updates may go anywhere."""
-    operand, indices, updates = (len(shape_of(v)) for v in eqn.invars)
-    return [[keep(operand), (None,) * indices, (None,) * updates]]
+    """The updated array stays aligned, and updates along axes that they fill or are mapped over.
+
+    Along other axes indices and updates may go anywhere.
+    """
+    operand, indices, updates = (shape_of(v) for v in eqn.invars)
+    numbers = eqn.params["dimension_numbers"]
+    window = list(numbers.update_window_dims)
+    # Axes of the operand that an update has, in order, are its window axes.
+    gone = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
+    survive = [i for i in range(len(operand)) if i not in gone]
+    axes: list[AxisTransfer] = [None] * len(updates)
+    for i, u in zip(survive, window, strict=True):
+        if updates[u] == operand[i]:  # it fits at one place only
+            axes[u] = (i, 0, 0)
+    # The others are those of the indices, but for the last, which holds the coordinates.
+    rest = [u for u in range(len(updates)) if u not in window]
+    index_axes: list[AxisTransfer] = [None] * len(indices)
+    pairs = zip(numbers.operand_batching_dims, numbers.scatter_indices_batching_dims, strict=True)
+    for i, s in pairs:
+        axes[rest[s]] = index_axes[s] = (i, 0, 0)
+    return [[keep(len(operand)), tuple(index_axes), tuple(axes)]]

@@ -29,6 +29,14 @@ def reduce(eqn):
     return [[_dropped(len(shape_of(eqn.invars[0])), eqn.params["axes"])]]
 
 
+@rule("reduce", cheap=False)
+def reduce_by(eqn):
+    """Arrays that a function of the user reduces together, and where each starts."""
+    ndim = len(shape_of(eqn.invars[0]))
+    axes = _dropped(ndim, eqn.params["dimensions"])
+    return [[axes if len(shape_of(v)) else () for v in eqn.invars]] * len(eqn.outvars)
+
+
 @rule("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
 def cumulative(eqn):
     """Output i reads the operand up to i (from i on, when reversed)."""
@@ -47,16 +55,24 @@ def sort(eqn):
     return [[axes] * len(eqn.invars)] * len(eqn.outvars)
 
 
-@rule("top_k", cheap=False)
+@rule("top_k", "approx_top_k", cheap=False)
 def top_k(eqn):
     """The searched axis is mixed."""
     ndim = len(shape_of(eqn.invars[0]))
-    axis = eqn.params.get("axis", ndim - 1) % ndim
+    axis = eqn.params.get("axis", eqn.params.get("reduction_dimension", -1)) % ndim
     axes = tuple(None if i == axis else (i, 0, 0) for i in range(ndim))
     return [[axes]] * len(eqn.outvars)
 
 
-@rule("reduce_window", "reduce_window_max", "reduce_window_min", "reduce_window_sum", cheap=False)
+@rule(
+    "reduce_window",
+    "reduce_window_max",
+    "reduce_window_min",
+    "reduce_window_sum",
+    "select_and_gather_add",
+    "select_and_scatter_add",
+    cheap=False,
+)
 def windows(eqn):
     """Axes with windows of one element stay, the others are mixed."""
     given = eqn.params

@@ -16,6 +16,12 @@ def broadcast_in_dim(eqn):
     return [[axes, *[()] * (len(eqn.invars) - 1)]]
 
 
+@rule("tile")
+def tile(eqn):
+    """What is repeated is mixed."""
+    return [[tuple((i, 0, 0) if n == 1 else None for i, n in enumerate(eqn.params["reps"]))]]
+
+
 @rule("transpose")
 def transpose(eqn):
     """Axes are permuted."""
