@@ -167,10 +167,12 @@ class _Kept(NamedTuple):
     """What is kept with a function.
 
     Attributes:
+      alive: gives the function.
       captured: what it read from outside when that was compiled.
       programs: what is compiled, by the options and what it is.
     """
 
+    alive: Callable[[], Any]
     captured: Fingerprint
     programs: dict[Any, _Programs]
 
@@ -178,13 +180,16 @@ class _Kept(NamedTuple):
 def _programs(
     fun: Callable, captured: Captured, options: Options, what: Hashable, make: Callable
 ) -> _Programs:
+    alive: Callable[[], Any]
     try:
-        kept = _compiled.get(fun)
-        if kept is None or not kept.captured.is_of(captured):
-            kept = _compiled[fun] = _Kept(captured.fingerprint(), {})
-        programs = kept.programs
         # Weakly, or what is kept for the function would keep it alive.
-        alive: Callable[[], Any] = weakref.ref(fun)
+        alive, kept = weakref.ref(fun), _compiled.get(fun)
+        if kept is not None and kept.alive() is not fun:
+            programs = {}  # an equal one, such as the same method of an object, fetched anew
+        else:
+            if kept is None or not kept.captured.is_of(captured):
+                kept = _compiled[fun] = _Kept(alive, captured.fingerprint(), {})
+            programs = kept.programs
     except TypeError:  # neither hashable nor weakly referable: it lives with the caller
         programs, alive = {}, lambda: fun
     if (options, what) not in programs:

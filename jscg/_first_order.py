@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
 from ._errors import BiasError, refuse
+from ._held import Elements, held
 from ._influence import InfluenceMap
+from ._nodes import StochasticNode
 from ._program import Program
 
 
@@ -41,29 +43,57 @@ def first_order_only(coefficient: jax.Array, witness: jax.Array) -> jax.Array:
     return coefficient * _one_p.bind(coefficient, witness)
 
 
-def check_reparameterised(program: Program, influence: InfluenceMap) -> None:
+def check_reparameterised(
+    program: Program, influence: InfluenceMap, active_inputs: list[bool]
+) -> None:
     """Refuses gradients through a sample of what is scored: that way was cut.
 
     Raises:
-      BiasError: where `first_order` of the user's own program meets a continuous draw with a score.
+      BiasError: where `first_order` of the user's own program meets a continuous draw with a score,
+        or any whose law has parameters in common with what `jscg.bounds.dreg` holds fixed.
     """
+    met: dict[StochasticNode, Any] = {}
     for part in program.walk():
         for eqn in part.eqns:
-            if eqn.primitive is not _zero_p:
-                continue
-            for node in influence[eqn.invars[0]]:
-                if "noise" in dict(node.eqn.params["static"]):
-                    raise refuse(
-                        node.what,
-                        node.eqn,
-                        "it is scored, with its density, and so has no gradient through its "
-                        "sample, which is all that jscg.bounds.dreg and sticking_the_landing "
-                        "leave of the gradient of log weights.",
-                        "take log weights and bound as they are: log_mean_exp(log_weight(q, z))",
-                        "make the cost continuous in it, and choose no estimator for it",
-                        fault=eqn,
-                        through=eqn.invars[0],
-                    )
+            if eqn.primitive is _zero_p:
+                met |= dict.fromkeys(influence[eqn.invars[0]], eqn)
+    for node, eqn in met.items():
+        if "noise" in dict(node.eqn.params["static"]):
+            raise _refuse_path(
+                node,
+                eqn,
+                "it is scored, with its density, and so has no gradient through its sample, which "
+                "is all that jscg.bounds.dreg and sticking_the_landing leave of the gradient of "
+                "log weights.",
+                "make the cost continuous in it, and choose no estimator for it",
+            )
+    fixed = held(program) if met else []
+    if not fixed:
+        return
+    elements = Elements(program, active_inputs)
+    for node, eqn in met.items():
+        if elements.in_common(fixed, [(node.program, v) for v in node.eqn.invars[1:]]):
+            raise _refuse_path(
+                node,
+                eqn,
+                "it is scored, and its law depends on parameters that the q of jscg.bounds.dreg "
+                "is made of, too.  dreg holds q fixed in the log weights and makes up for that "
+                "by the gradient through the latents, which this draw does not have.",
+                "give dreg a q that has the parameters of the other latents only; log_weight may "
+                "close over those of this draw",
+            )
+
+
+def _refuse_path(node: StochasticNode, eqn: Any, why: str, remedy: str) -> BiasError:
+    return refuse(
+        node.what,
+        node.eqn,
+        why,
+        "take log weights and bound as they are: log_mean_exp(log_weight(q, z))",
+        remedy,
+        fault=eqn,
+        through=eqn.invars[0],
+    )
 
 
 _zero_p = jex_core.Primitive("first_order")

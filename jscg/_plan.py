@@ -125,7 +125,7 @@ def make_plan(
     check_bounds(program, nodes, active_inputs)
     estimators = _choose(nodes, choices, chosen, origins)
     influence = InfluenceMap(program, [n for n in nodes if n.verdict == SCORED])
-    check_reparameterised(program, influence)
+    check_reparameterised(program, influence, active_inputs)
     check_collectives(program, influence)
     if purpose == "bound":
         finder = CostFinder(program, influence, keep_constants=True)

@@ -24,6 +24,7 @@ from jax import lax
 
 from ._errors import ArgumentError, ArgumentTypeError
 from ._first_order import first_order
+from ._held import hold
 from ._statements import stop_influence
 
 __all__ = ["dreg", "log_mean_exp", "sticking_the_landing", "vimco"]
@@ -168,6 +169,8 @@ def dreg(log_weight: Callable[[Any, Any], jax.Array], q: Any, z: Any, axis: int 
     weighted with W_k, for everything else.  Unlike that of the bound itself, its signal-to-noise
     ratio does not fall as K grows (Rainforth et al. 2018).
 
+    The parameters of discrete latents are no part of q: `log_weight` closes over them.
+
     Args:
       log_weight: see `sticking_the_landing`; of shape (K, ...) if `axis` is 0.
       q: see `sticking_the_landing`.
@@ -180,7 +183,8 @@ def dreg(log_weight: Callable[[Any, Any], jax.Array], q: Any, z: Any, axis: int 
 
     Raises:
       JscgError: if z is not of floats or of such shapes; when the gradient is taken, if z is
-        scored; and when a second derivative is taken.
+        scored, or another draw that is scored has parameters in common with q; and when a second
+        derivative is taken.
 
     Example:
       >>> import jax, jax.numpy as jnp, jscg
@@ -196,7 +200,7 @@ def dreg(log_weight: Callable[[Any, Any], jax.Array], q: Any, z: Any, axis: int 
       True
     """
     _check_floats(z)
-    q = lax.stop_gradient(q)
+    q = hold(q)
     log_weights = _checked(lax.stop_gradient(log_weight(q, lax.stop_gradient(z))), axis)
     weights = jax.nn.softmax(log_weights, axis)
 

@@ -1,6 +1,7 @@
 """Calls without `jit`: nothing is traced or compiled twice, nothing kept, errors readable."""
 
 import contextlib
+import dataclasses
 import gc
 import traceback
 import weakref
@@ -237,6 +238,29 @@ def test_functions_die_and_leave_nothing_behind():
     assert programs_alive() <= before
     # JAX keeps some sixty small objects of each program with an argmax.
     assert (counts[-1] - counts[0]) / (len(counts) - 1) < 150
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    scale: float = 2.0
+
+    def loss(self, p, key):
+        return self.scale * random.bernoulli(key, p)
+
+    __call__ = loss
+
+
+@pytest.mark.parametrize(
+    "get", [lambda: Model(), lambda m=Model(): m.loss], ids=["equal", "method"]
+)
+def test_equal_functions_live_by_themselves(get):
+    """A program of one must not be left to another when the first is gone."""
+    first = jscg.grad_expectation(get())
+    first(0.5, KEY)
+    second = jscg.grad_expectation(get())
+    del first
+    gc.collect()
+    np.testing.assert_allclose(second(jnp.full(1, 0.5)[0], KEY), 2.0)
 
 
 def test_no_tracer_is_kept_of_an_outer_transformation():

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import random
+from jax import lax, random
 from jax.nn import log_sigmoid, sigmoid
 from jax.scipy.stats import norm
 from oracle import (
@@ -402,6 +402,55 @@ def jumps(q, key):
 def test_a_latent_that_is_scored_is_refused():
     with pytest.raises(jscg.JscgError, match=r"test_variational_bounds.py.*with its density"):
         jscg.grad_expectation(jumps)(0.3, KEY)
+
+
+def of_bits(q, key):
+    """Floats, but drawn as bits."""
+    h = random.bernoulli(key, sigmoid(q), (4,)) * 1.0
+    return log_mean_exp(dreg(lambda q, h: -log_bernoulli(jnp.array([q]), h[:, None]), q, h))
+
+
+def behind_bits(q, key, drawn=None, given=lambda q: q):
+    """Normal, with a mean that a bit decides."""
+    k1, k2 = random.split(key)
+    bits = random.bernoulli(k1, sigmoid(q[0]), (2,)) if drawn is None else drawn(q, k1)
+    z = jnp.where(bits, q[1], -1.0) + 0.5 * random.normal(k2, (2,))
+
+    def log_weight(held, z):
+        return norm.logpdf(z) - norm.logpdf(z, jnp.where(bits, held[-1], -1.0), 0.5)
+
+    return log_mean_exp(dreg(log_weight, given(q), z))
+
+
+def in_a_loop(q, key):
+    def step(total, key):
+        bit = random.bernoulli(key, sigmoid(q[0]))
+        return total + bit, bit
+
+    return lax.scan(step, 0, random.split(key, 2))[1]
+
+
+SHARED = {
+    "the latents themselves": (of_bits, 0.3),
+    "bits before them": (behind_bits, jnp.array([0.3, 0.4])),
+    "in a loop": (lambda q, k: behind_bits(q, k, in_a_loop), jnp.array([0.3, 0.4])),
+    "computed again": (
+        lambda q, k: behind_bits(q, k, None, lambda q: jnp.tanh(q)[1:] + q[:1]),
+        jnp.array([0.3, 0.4]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_draws_that_share_parameters_with_what_dreg_holds_are_refused(name):
+    fun, q = SHARED[name]
+    with pytest.raises(jscg.JscgError, match="its law depends on parameters that the q of"):
+        jscg.grad_expectation(fun)(q, KEY)
+
+
+def test_parts_of_one_array_are_told_apart():
+    gradient = jscg.grad_expectation(lambda q, k: behind_bits(q, k, None, lambda q: q[1:]))
+    assert np.all(np.isfinite(gradient(jnp.array([0.3, 0.4]), KEY)))
 
 
 def test_arguments():
