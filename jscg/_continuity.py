@@ -33,7 +33,7 @@ _known: dict[Any, bool] = {}  # by what is computed: the same activation is trie
 
 def is_continuous(program: Program, index: int, uses: Uses) -> bool:
     """Whether everything that a comparison decides is continuous where it turns over."""
-    sinks = _sinks(program, index, uses)
+    sinks = selected(program, index, uses)
     return bool(sinks) and all(_settles(program, index, sink, uses, _FAR) for sink in sinks)
 
 
@@ -57,7 +57,7 @@ def _settles(program: Program, index: int, at: int, uses: Uses, far: int) -> boo
     )
 
 
-def _sinks(program: Program, index: int, uses: Uses) -> list[int]:
+def selected(program: Program, index: int, uses: Uses) -> list[int]:
     """The selections and numbers that a comparison decides; none if anything else is decided."""
     sinks, todo, decided = set(), [program.eqns[index].outvars[0]], set()
     while todo:

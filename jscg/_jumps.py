@@ -18,8 +18,10 @@ from ._program import Literal, Program, Uses
 
 COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne", "lt_to", "le_to"}
 _ROUNDING = (FLAT - {"stop_gradient"}) | {"rem", "nextafter", "atan2"}
+# Of complex numbers these jump where they cross a ray.
+_CUT = {"acos", "acosh", "asin", "asinh", "atan", "atanh", "log", "log1p", "pow", "sqrt"}
 # True almost surely; with a score, or refused; handed on as it is.
-_SMOOTH = {"is_finite", "draw", "baseline", "control_variate"}
+_SMOOTH = {"is_finite", "draw", "baseline", "control_variate", "once"}
 
 
 class Jump(NamedTuple):
@@ -49,11 +51,11 @@ def find_jumps(program: Program, inputs: list[bool], active: set[Any], noisy: se
     for part in program.walk():
         uses = None
         for index, eqn in enumerate(part.eqns):
-            if index in part.subs or not (_may_jump(eqn) and _meet(eqn, active, noisy)):
+            if index in part.subs or not (_may_jump(eqn) and meet(eqn, active, noisy)):
                 continue
             live = live or live_variables(program)
             uses = uses or Uses(part)
-            if live.isdisjoint(_jumping(eqn)) or _never(part, eqn, uses):
+            if live.isdisjoint(_jumping(eqn)) or never(part, eqn, uses):
                 continue
             if eqn.primitive.name in COMPARISONS and is_continuous(part, index, uses):
                 continue
@@ -63,12 +65,17 @@ def find_jumps(program: Program, inputs: list[bool], active: set[Any], noisy: se
 
 def _may_jump(eqn: Any) -> bool:
     name = eqn.primitive.name
-    if name in _ROUNDING or (name == "sort" and len(eqn.outvars) > _from(eqn)):
+    if name in _ROUNDING or (name == "sort" and len(eqn.outvars) > _from(eqn)) or _has_cut(eqn):
         return True
     # A comparison, an index, a cast, a callback: what is not a float has no derivative.
     return name not in _SMOOTH and any(
         not jnp.issubdtype(v.aval.dtype, jnp.inexact) for v in eqn.outvars
     )
+
+
+def _has_cut(eqn: Any) -> bool:
+    (out, *_) = eqn.outvars or [None]
+    return eqn.primitive.name in _CUT and jnp.issubdtype(out.aval.dtype, jnp.complexfloating)
 
 
 def _from(eqn: Any) -> int:
@@ -78,19 +85,20 @@ def _from(eqn: Any) -> int:
 
 def _jumping(eqn: Any) -> list[Any]:
     """The outputs that jump."""
-    if eqn.primitive.name in _ROUNDING | {"sort"}:
+    if eqn.primitive.name in _ROUNDING | {"sort"} or _has_cut(eqn):
         return eqn.outvars[_from(eqn) :]
     return [v for v in eqn.outvars if not jnp.issubdtype(v.aval.dtype, jnp.inexact)]
 
 
-def _meet(eqn: Any, active: set[Any], noisy: set[Any]) -> bool:
+def meet(eqn: Any, active: set[Any], noisy: set[Any]) -> bool:
+    """Whether noise and parameters come together in an equation."""
     known = [v for v in eqn.invars if not isinstance(v, Literal)]
     if eqn.primitive.name == "sort":
         known = known[: eqn.params["num_keys"]]
     return not active.isdisjoint(known) and not noisy.isdisjoint(known)
 
 
-def _never(part: Program, eqn: Any, uses: Uses) -> bool:
+def never(part: Program, eqn: Any, uses: Uses) -> bool:
     """Whether the outcome is the same with probability one."""
     if eqn.primitive.name == "atan2":  # the cut is where the second operand is negative
         b = eqn.invars[1]

@@ -75,6 +75,11 @@ class StochasticNode:
         given = dict(self.eqn.params["static"])
         return shape[: len(shape) - given.get("event_ndim", self.rule.event_ndim)]
 
+    @property
+    def empty(self) -> bool:
+        """Whether it draws nothing: it has no element, or a loop around it has no step."""
+        return 0 in self.aval.shape or any(loop.length == 0 for loop in self.loops)
+
     def zeros(self, dtype: Any, axes: Iterable[int]) -> jax.Array:
         """Zeros on some of its axes, those of loops first, sharded as its log-probs are."""
         first, sizes = len(self.loops), [*(loop.length for loop in self.loops), *self.shape]
@@ -208,7 +213,7 @@ def _named(program: Program) -> Iterator[tuple[Program, int, str]]:
 
 def _verdict(node: StochasticNode, active: set[Any]) -> str:
     live = [n for n, v in node.operands().items() if _is_active(v, active)]
-    if not live:
+    if not live or node.empty:
         return FREE
     if not node.rule.discrete:
         return PATHWISE

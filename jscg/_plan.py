@@ -24,6 +24,7 @@ from ._fitted import Fitted, find_fitted
 from ._groups import Groups, find_groups
 from ._influence import InfluenceMap
 from ._keys import check_keys
+from ._kinks import find_kinks
 from ._mend import mend
 from ._nested import check_nested
 from ._nodes import PATHWISE, SCORED, StochasticNode, check_bounds, find_nodes, name_draws
@@ -59,6 +60,7 @@ class Plan:
     origins: dict[Any, Any]
     active: set[Any]
     passed: set[tuple[Program, int]]
+    kinks: dict[tuple[Program, int], str]
     kept: dict[StochasticNode, set[int]]
     exports: dict[Program, list[StochasticNode]]
     running: dict[Program, list[StochasticNode]]
@@ -186,6 +188,7 @@ def make_plan(
             "program has effects (an io_callback, say), which would then happen again, too.",
             "use jscg.estimators.ScoreFunction(), which runs it once",
         )
+    noisy = noisy_variables(program, silent) if purpose != "bound" else set()
     tables: list[dict] = [{}, {}, {}, {}]
     plan = Plan(
         program,
@@ -203,6 +206,7 @@ def make_plan(
         origins,
         active,
         passed,
+        find_kinks(program, active, noisy),
         *tables,
     )
     route(plan)

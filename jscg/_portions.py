@@ -104,7 +104,7 @@ def _units(rw: Any, program: Program, read: set[Any]) -> list[Unit]:
     producers = rw.plan.finder.producers[program]
     anew = {i for i, eqn in enumerate(program.eqns) if eqn.primitive.name in MARKS}
     anew.update(i for i in program.subs if rw.touched[program, i])
-    anew.update(i for part, i in rw.edges.keys() | rw.lifted | rw.passed if part is program)
+    anew.update(i for part, i in _places(rw) if part is program)
     linear = {producers[v] for v in rw.shadows.linear if v in producers}
     touched = sorted(anew | linear)
     looked_up = sorted(producers[v] for v in read if v in producers)
@@ -124,6 +124,11 @@ def _units(rw: Any, program: Program, read: set[Any]) -> list[Unit]:
             units.append(Unit(i, program.eqns[i], i in anew))
             i += 1
     return units
+
+
+def _places(rw: Any) -> set[tuple[Program, int]]:
+    """Equations that are run in a way of their own."""
+    return rw.edges.keys() | rw.lifted | rw.passed | rw.plan.kinks.keys()
 
 
 def variables(atoms) -> list[Any]:

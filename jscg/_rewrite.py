@@ -22,6 +22,7 @@ from ._costs import CostNode
 from ._expected import expected
 from ._fits import fitted_terms
 from ._frame import Frame, Scope
+from ._kinks import once
 from ._left_out import left_out_terms
 from ._nodes import FREE, StochasticNode
 from ._pairs import Score
@@ -67,7 +68,7 @@ class Rewriter:
         self.weighs_others = {n for n in plan.scored if plan.estimators[n].weighs_others}
         self.node_of = {n.var: n for n in self.weighing | plan.relaxed}
         self.relax(plan.relaxed, set())
-        self.free = {n.var for n in plan.nodes if n.verdict == FREE}
+        self.free = {n.var for n in plan.nodes if n.verdict == FREE and not n.empty}
         self.baselines = {
             n.program.eqns[b.position].outvars[0]: b for n, b in plan.baselines.items()
         }
@@ -79,7 +80,7 @@ class Rewriter:
                 self.touched[part, index] = part.eqns[index].primitive.name not in CUSTOM and any(
                     inner in self.shadows.outputs
                     or any(eqn.primitive.name in MARKS for eqn in inner.eqns)
-                    or any(part is inner for part, _ in plan.passed)
+                    or any(part is inner for part, _ in plan.passed | plan.kinks.keys())
                     for sub in subs
                     for inner in sub.walk()
                 )
@@ -167,10 +168,13 @@ class Rewriter:
             for body in frame.program.subs.get(index, ()):  # of a derivative rule
                 inner = self.run(body, args, {}, frame.scope)
                 outs = [inner.read(v) for v in body.outvars]
-        elif index in frame.program.subs:
+        elif index in frame.program.subs and name not in CUSTOM:
             outs = region(self, frame, index, eqn, args)
         else:
             outs = bind(eqn, *args)
+        place = self.plan.kinks.get((frame.program, index))
+        if place is not None:
+            outs = [once(out, place) for out in outs]
         frame.env.update(zip(eqn.outvars, outs, strict=True))
         if name == "draw" and eqn.outvars[0] in self.node_of:
             self.account(frame, self.node_of[eqn.outvars[0]], outs[0])

@@ -270,7 +270,7 @@ def primitives(fun):
 # What jscg puts into programs, or is on several devices only; there are other tests of these.
 ELSEWHERE = {
     *("baseline", "box", "control_variate", "expectation", "first_order", "relaxed"),
-    *("stop_influence", "create_token", "empty", "pbroadcast", "pvary"),
+    *("once", "once_unit", "stop_influence", "create_token", "empty", "pbroadcast", "pvary"),
 }
 # One version of JAX makes these of functions above, another makes something else.
 BY_VERSION = {"le_to", "log2", "lt_to", "one_minus_square", "polynomial"}

@@ -150,7 +150,7 @@ def pad(eqn):
     return [[axes, ()]]
 
 
-@rule("iota", "empty", "create_token")
+@rule("iota", "empty", "create_token", "once_unit")
 def source(eqn):
     """Nothing comes in."""
     return [[CUT] * len(eqn.invars)] * len(eqn.outvars)
