@@ -2,7 +2,7 @@
 # Runs the tests and the examples in the documentation; makes .venv itself the first time.
 #   bash test.sh                      everything
 #   bash test.sh -k baseline          everything of that name
-#   bash test.sh tests/test_plan.py   that file only
+#   bash test.sh tests/test_draws.py  that file only
 # PYTHON names the interpreter to make the environment with, JSCG_VENV its folder.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -16,8 +16,11 @@ targets=(tests jscg)
 for page in README.md docs/*.md; do
   [ -f "$page" ] && targets+=("$page")
 done
+before=
 for argument in "$@"; do
-  [ -e "${argument%%::*}" ] && targets=()
+  # `-k docs` names no folder.
+  [[ "$before" != -[kmnp] && -e "${argument%%::*}" ]] && targets=()
+  before=$argument
 done
 
 # Most of the time goes into compiling programs that run for a moment.

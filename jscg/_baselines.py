@@ -20,11 +20,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from ._costs import CostFinder
-from ._errors import JscgError, where
+from ._errors import JscgError
 from ._frame import Frame
 from ._influence import InfluenceMap
 from ._nodes import StochasticNode
 from ._program import Literal, Program
+from ._source import at_line
 from ._weights import box
 
 
@@ -130,7 +131,7 @@ def _draw_behind(program: Program, eqn: Any, producers: dict[Any, int]) -> Any:
             break
         atom = made.invars[0]
     error = BaselineError(
-        f"jscg: jscg.baseline(x, b) at {where(eqn)}: x is not a drawn value, so there is no score "
+        f"jscg: jscg.baseline(x, b){at_line(eqn)}: x is not a drawn value, so there is no score "
         "from which b could be subtracted.\nWhat to do instead:\n  - call it on the value that "
         "the sampler returned, in the same function (and the same loop body or branch)"
     )
@@ -144,7 +145,7 @@ def _check_theorem_2(node: StochasticNode, eqn: Any, influence: InfluenceMap) ->
     if any(b is not None and not b[1] <= 0 <= b[2] for b in relation):
         return  # other elements or earlier steps of the draw only
     error = BaselineError(
-        f"jscg: the baseline at {where(eqn)} of {node.what} drawn at {node.where} is influenced "
+        f"jscg: the baseline{at_line(eqn)} of {node.what} drawn at {node.where} is influenced "
         "by that draw, so subtracting it would bias the gradient (Schulman et al. 2015, "
         "Theorem 2: a baseline is a function of what the node does not influence).\n"
         "What to do instead:\n"
@@ -160,7 +161,7 @@ def axes_of(node: StochasticNode, eqn: Any, place: int = 1) -> tuple[int, ...]:
     if len(b) <= len(shape) and all(n in (1, m) for n, m in zip(b, shape, strict=False)):
         return tuple(range(len(b)))
     error = BaselineError(
-        f"jscg: the baseline at {where(eqn)} has shape {b}, but {node.what} has shape {shape}. "
+        f"jscg: the baseline{at_line(eqn)} has shape {b}, but {node.what} has shape {shape}. "
         "A baseline has the leading axes of its draw: one value for each example, say."
     )
     raise error.about(node.eqn, eqn, eqn.invars[place])

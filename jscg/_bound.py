@@ -20,7 +20,7 @@ from ._frame import Frame, Scope
 from ._nodes import StochasticNode
 from ._plan import Plan
 from ._rewrite import Rewriter
-from ._source import where
+from ._source import at_line
 from ._trace import Options, trace
 from ._trail import follow
 from .estimators import ScoreFunction
@@ -188,7 +188,7 @@ def _check_costs(plan: Plan) -> None:
     for part, costs in plan.finder.shadows.costs.items():
         for atom in active.intersection(costs):
             made = plan.finder.producers[part].get(atom)
-            line = "" if made is None else f" at {where(part.eqns[made])}"
+            line = "" if made is None else at_line(part.eqns[made])
             error = BiasError(
                 f"jscg: the cost{line} depends on the parameters directly, and not through draws "
                 "only.  Weighted with log-ratios of probabilities it would bound nothing.\n"

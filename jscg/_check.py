@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ._api import Estimators, grad_expectation, options_of
+from ._api import Estimators, count_of_samples, grad_expectation, options_of
 from ._arguments import is_key
 from ._awaiting import Awaiting
 from ._enumerator import exact_expectation
@@ -128,6 +128,7 @@ def check_unbiased(
       ('enumeration', True, 4.6875)
     """
     options = options_of(argnums, has_aux, 1, estimators, key_argnums)
+    num_estimates = count_of_samples(num_estimates, "num_estimates")
     gradient = grad_expectation(
         fun,
         argnums,

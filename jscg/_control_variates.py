@@ -29,7 +29,7 @@ from ._nodes import StochasticNode
 from ._primitives import MARKS
 from ._program import Literal, Program
 from ._sampled import Sampled
-from ._source import where
+from ._source import at_line
 from ._weights import box
 from .estimators._concrete import relaxed_samples
 
@@ -143,7 +143,7 @@ def check_one(baselines: dict[StochasticNode, Baseline], controlled: dict) -> No
 
 def _wrong(node: StochasticNode, eqn: Any, why: str, remedy: str) -> BaselineError:
     error = BaselineError(
-        f"jscg: the control variate at {where(eqn)} of {node.what} drawn at {node.where} {why}, so "
+        f"jscg: the control variate{at_line(eqn)} of {node.what} drawn at {node.where} {why}, so "
         f"that it would bias the gradient.\nWhat to do instead:\n  - {remedy}"
     )
     return error.about(node.eqn, eqn)

@@ -12,7 +12,7 @@ from ._errors import refuse
 from ._influence import InfluenceMap
 from ._jumps import find_jumps
 from ._program import Literal, Program, build
-from ._source import where
+from ._source import at_line, where
 
 COLLECTIVES = set(
     """
@@ -49,7 +49,7 @@ def _check_inside(eqn: Any, body: Program, active: set[Any], noisy: set[Any]) ->
                 raise refuse(
                     "the shard_map",
                     eqn,
-                    f"{inner.primitive.name!r} at {where(inner)} stands in it, and jscg does not "
+                    f"{inner.primitive.name!r}{at_line(inner)} stands in it, and jscg does not "
                     "look for scores and jumps there.",
                     "draw outside of the shard_map, and pass the drawn values in",
                     "leave the shard_map out: under jit, arrays that are placed with a "
@@ -89,7 +89,7 @@ def check_collectives(program: Program, influence: InfluenceMap) -> None:
                 raise refuse(
                     node.what,
                     node.eqn,
-                    f"it influences {eqn.primitive.name!r} at {where(eqn)}, which exchanges values "
+                    f"it influences {eqn.primitive.name!r}{at_line(eqn)}, which exchanges values "
                     "with other devices, and each device knows the scores of its own draws only.",
                     "call jscg.grad_expectation of the cost of one device, and combine values and "
                     "gradients outside of it, by jax.lax.pmean, say",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 from jax.extend import source_info_util
 
-from ._source import where
+from ._source import at_line
 
 
 class Subject(NamedTuple):
@@ -130,7 +130,7 @@ def refuse(
       keys: see `Subject`.
     """
     todo = "\n".join(f"  - {remedy}" for remedy in remedies)
-    error = BiasError(f"jscg: {what} at {where(eqn)}: {why}\nWhat to do instead:\n{todo}")
+    error = BiasError(f"jscg: {what}{at_line(eqn)}: {why}\nWhat to do instead:\n{todo}")
     return error.about(eqn, eqn if fault is None else fault, through, keys)
 
 

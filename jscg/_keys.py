@@ -19,7 +19,7 @@ from ._activity import live_variables
 from ._errors import refuse
 from ._nodes import SCORED, StochasticNode
 from ._program import Literal, Program, split_scan, split_while
-from ._source import where
+from ._source import at_line
 
 
 def check_keys(program: Program, nodes: list[StochasticNode], origins: dict[Any, Any]) -> None:
@@ -59,7 +59,7 @@ def check_keys(program: Program, nodes: list[StochasticNode], origins: dict[Any,
                 raise refuse(
                     node.what,
                     node.eqn,
-                    f"it has its key in common with {other.what} at {where(other.eqn)}.  The draws "
+                    f"it has its key in common with {other.what}{at_line(other.eqn)}.  The draws "
                     "are made of the same random bits, not independent, and the product of their "
                     "probabilities is not their joint probability.",
                     "split the key: k1, k2 = jax.random.split(key)",

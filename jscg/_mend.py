@@ -19,7 +19,7 @@ from ._jumps import Jump, find_jumps
 from ._nodes import name_draws
 from ._primitives import draw_p
 from ._program import Literal, Program, Uses, build, insert
-from ._source import where
+from ._source import at_line
 from .draws import FAMILIES
 from .draws.densities import DENSITIES
 from .draws.noise import NOISE
@@ -217,12 +217,12 @@ def _refuse(jump: Jump, noisy: set[Any], every: Any, names: dict[Any, str]) -> B
         part, source = sources[0]
         eqn = part.eqns[every[part].producers[source]]
         kind = dict(eqn.params["static"]).get("noise", eqn.params["family"])
-        what = f"the draw {names[source]!r} ({kind}) at {where(eqn)}"
+        what = f"the draw {names[source]!r} ({kind}){at_line(eqn)}"
         if FAMILIES[eqn.params["family"]].observed:
             what, remedies = f"{what}, which is scored,", _OF_A_SCORED_DRAW + _ALWAYS
     name = jump.eqn.primitive.name
     error = BiasError(
-        f"jscg: {what} and the parameters meet in {name!r} at {where(jump.eqn)}, which jumps: its "
+        f"jscg: {what} and the parameters meet in {name!r}{at_line(jump.eqn)}, which jumps: its "
         "derivative is zero wherever it exists, so that what the jump contributes to the gradient "
         "of the expectation would silently be lost.\n"
         "What to do instead:\n" + "\n".join(f"  - {r}" for r in remedies)

@@ -25,7 +25,7 @@ from ._lineage import (
 )
 from ._linear import is_linear
 from ._program import CUSTOM, Literal, Program, split_scan, split_while
-from ._source import where
+from ._source import at_line
 
 Place = tuple[Program, int]  # an equation
 
@@ -63,7 +63,7 @@ def check_nested(program: Program) -> None:
                 raise refuse(
                     _WHAT,
                     mark,
-                    f"it stands in {eqn.primitive.name!r} at {where(eqn)}, into which jscg does "
+                    f"it stands in {eqn.primitive.name!r}{at_line(eqn)}, into which jscg does "
                     "not look, so that it cannot tell whether the cost is linear in it.",
                     "call jscg.expectation outside of that",
                     fault=eqn,
@@ -198,7 +198,7 @@ class _Facts:
         return refuse(
             _WHAT,
             self.marks[mark][0],
-            f"{name!r} at {where(eqn)} {why}.  It is an estimate, and what is made of it in this "
+            f"{name!r}{at_line(eqn)} {why}.  It is an estimate, and what is made of it in this "
             "way has another mean than what is made of the expectation: value and gradient would "
             "be biased.",
             *remedies,

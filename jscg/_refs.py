@@ -7,7 +7,7 @@ from typing import Any
 from ._activity import propagate
 from ._errors import BiasError
 from ._program import Literal, Program
-from ._source import where
+from ._source import at_line
 
 
 def check_refs(program: Program, active: set[Any]) -> None:
@@ -32,7 +32,7 @@ def check_refs(program: Program, active: set[Any]) -> None:
         values = [v for v in eqn.invars if not (isinstance(v, Literal) or _is_ref(v))]
         if any(v in drawn or v in active for v in values):
             error = BiasError(
-                f"jscg: a mutable reference (jax.new_ref) is written at {where(eqn)} with a value "
+                f"jscg: a mutable reference (jax.new_ref) is written{at_line(eqn)} with a value "
                 "that depends on a draw or on the arguments that the gradient is for.  jscg does "
                 "not follow values through references, so that the gradient of what is read from "
                 "it would silently be lost.\nWhat to do instead:\n"

@@ -27,7 +27,7 @@ from ._primitives import MARKS
 from ._program import MOVES, Literal, Program
 from ._relation import Relation
 from ._scores import Scorer
-from ._source import where
+from ._source import at_line
 from ._uniform import Uniform
 from ._weights import LogProb
 
@@ -176,7 +176,7 @@ def find_edges(
         return refuse(
             node.what,
             node.eqn,
-            f"{name} relaxes it, but {why} at {where(eqn)}.",
+            f"{name} relaxes it, but {why}{at_line(eqn)}.",
             "make a float of it first, element by element: x.astype(float), jax.nn.one_hot(x, n), "
             "jnp.where(x == k, a, b)",
             "use jscg.estimators.Coupled() or DisARM(), which need no relaxed values",

@@ -15,7 +15,7 @@ from ._jumps import find_jumps
 from ._nodes import StochasticNode
 from ._program import CUSTOM, Program
 from ._relaxed import Edge
-from ._source import where
+from ._source import at_line
 from .draws import FAMILIES
 
 
@@ -81,9 +81,9 @@ def check_smooth(
             if eqn.primitive.name == "draw" and eqn.outvars[0] not in drawn:
                 if FAMILIES[eqn.params["family"]].discrete:
                     family = eqn.params["family"]
-                    raise stop(f"the parameters of a {family} draw at {where(eqn)}", eqn)
+                    raise stop(f"the parameters of a {family} draw{at_line(eqn)}", eqn)
     jumps = find_jumps(program, [False] * len(program.invars), soft, soft)
     for jump in [jump for jump in jumps if (jump.program, jump.index) not in lifted]:
         eqn = jump.eqn
-        raise stop(f"{eqn.primitive.name!r} at {where(eqn)}, which jumps", eqn)
+        raise stop(f"{eqn.primitive.name!r}{at_line(eqn)}, which jumps", eqn)
     return passed

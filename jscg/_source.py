@@ -123,6 +123,12 @@ def where(eqn: Any) -> str:
     return text if found is None or cell is None else text.replace(found["file"], cell, 1)
 
 
+def at_line(eqn: Any) -> str:
+    """Returns ' at ' and that; nothing where the line is not known."""
+    line = where(eqn)
+    return f" at {line}" if line else ""
+
+
 def place_of(eqn: Any) -> Place | None:
     """Where an equation stands; None for what was not traced from Python source."""
     return next(iter(places_of(eqn)), None)
