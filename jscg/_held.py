@@ -18,6 +18,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from ._compat import bind
 from ._program import MOVES, Literal, Program
+from ._sides import aside
 
 _NAME = "parameters held by jscg.bounds.dreg"
 # What takes some elements of an array, and changes none.
@@ -67,7 +68,7 @@ class Elements:
         if isinstance(v, Literal) or v not in self.taken:
             return
         number, indices = self.taken[v]
-        with jax.ensure_compile_time_eval():
+        with aside():
             outs = bind(eqn, jnp.asarray(indices))
         self.taken |= {
             v: (number, np.asarray(out)) for v, out in zip(eqn.outvars, outs, strict=True)

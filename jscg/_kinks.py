@@ -106,23 +106,24 @@ batching.primitive_batchers[once_p] = lambda args, dims, place: (
     dims[0],
 )
 
-# The number one, and an error where what it is given is differentiated.
+# The number one, and an error where the number that it is given is differentiated.
 _unit_p = jex_core.Primitive("once_unit")
-_unit_p.def_impl(lambda x, place: jnp.ones((), x.dtype))
-_unit_p.def_abstract_eval(lambda x, place: x.update(shape=(), weak_type=False))
+_unit_p.def_impl(lambda x, place: jnp.ones_like(x))
+_unit_p.def_abstract_eval(lambda x, place: x)
 mlir.register_lowering(
-    _unit_p, mlir.lower_fun(lambda x, place: jnp.ones((), x.dtype), multiple_results=False)
+    _unit_p, mlir.lower_fun(lambda x, place: jnp.ones_like(x), multiple_results=False)
 )
 batching.primitive_batchers[_unit_p] = lambda args, dims, place: (
-    _unit_p.bind(*args, place=place),
+    _unit_p.bind(jnp.sum(*args), place=place),
     None,
 )
 
 
 def _once_jvp(primals, tangents, place):
-    (t,) = tangents
-    out = once_p.bind(*primals, place=place)
-    return out, t if isinstance(t, ad.Zero) else t * _unit_p.bind(*primals, place=place)
+    (x,), (t,) = primals, tangents
+    out = once_p.bind(x, place=place)
+    # The sum is never computed: its number does not matter.
+    return out, t if isinstance(t, ad.Zero) else t * _unit_p.bind(jnp.sum(x), place=place)
 
 
 def _unit_jvp(primals, tangents, place):

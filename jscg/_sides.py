@@ -79,6 +79,8 @@ def aside() -> Iterator[None]:
     """Numbers may be worked out here, and be invalid, whatever the user watches for."""
     with (
         jax.ensure_compile_time_eval(),
+        # Within a `shard_map` arrays would belong to its mesh.
+        jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())),
         jax.debug_nans(False),
         jax.debug_infs(False),
         jax.transfer_guard("allow"),

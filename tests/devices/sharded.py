@@ -58,6 +58,12 @@ def pathwise(params, x, key):
     return jnp.mean(jnp.sum(jnp.tanh(z) ** 2, -1))
 
 
+def kinks(params, x, key):
+    """That a selection is continuous is tried out, within the mesh that it is in."""
+    z = x @ params["a"] + random.normal(key, (len(x), 3))
+    return jnp.mean(jnp.sum(jax.nn.relu(z) + jnp.where(z > 0, z, 0.1 * z), -1))
+
+
 def particles(params, x, key):
     """A bound of several particles for each example; each has the others as its baseline."""
     logits = jnp.broadcast_to(x @ params["a"], (3, len(x), 3))
@@ -87,6 +93,7 @@ PROGRAMS = {
     "samples": (samples, {"a": some(3, 3)}, random.split(KEY, SIZE), SCORE),
     "policy": (policy, {"a": some(4, 4)}, X, {}),
     "pathwise": (pathwise, {"a": some(5, 4, 3)}, X, {}),
+    "kinks": (kinks, {"a": some(5, 4, 3)}, X, {}),
     "particles": (particles, TWO, X, {}),
     "walkers": (walkers, {"a": jnp.float32(0.3)}, X[:, 0], {}),
 }
