@@ -210,7 +210,8 @@ class _Builder:
         for var, out in zip(eqn.outvars, jaxpr.outvars, strict=True):
             env[var] = self.read(inner, out)
         # A donated argument would be gone when the rewrite reads it later.
-        if eqn.primitive.name in JITS and not any(eqn.params["donated_invars"]):
+        emits = len(program.eqns) > start  # `jnp.atleast_1d` may do nothing
+        if emits and eqn.primitive.name in JITS and not any(eqn.params["donated_invars"]):
             known = {v for v in invars if not isinstance(v, Literal)} | program.consts.keys()
             outvars = [
                 jex_core.Var(v.aval) if isinstance(out, Literal) or out in known else out

@@ -222,6 +222,6 @@ class Splits:
             split = self(program, atom)
             if split.whole:
                 yield atom
-            if split.parts:
+            if split.parts and atom in self.producers[program]:  # or it comes from outside
                 eqn = program.eqns[self.producers[program][atom]]
                 todo += [eqn.invars[i] for i in split.parts]

@@ -263,6 +263,22 @@ def test_equal_functions_live_by_themselves(get):
     np.testing.assert_allclose(second(jnp.full(1, 0.5)[0], KEY), 2.0)
 
 
+def test_calls_that_do_nothing():
+    def cost(p, key):
+        return jnp.prod(jnp.atleast_1d(random.bernoulli(key, p, (2,))) + p)
+
+    assert np.isfinite(jscg.grad_expectation(cost)(0.5, KEY))
+
+
+def test_what_a_loop_stacks_of_the_outside():
+    def cost(p, key):
+        outside = random.bernoulli(key, p) * 2.0 + p
+        step = lambda c, t: (c + t, (c, outside))  # noqa: E731
+        return lax.scan(step, 0.0, jnp.arange(3.0))[1][1][-1]
+
+    np.testing.assert_allclose(jscg.grad_expectation(cost)(0.5, KEY), 3.0)
+
+
 def test_no_tracer_is_kept_of_an_outer_transformation():
     def step(p, scale, key):
         def cost(p, key):
