@@ -20,6 +20,7 @@ from .picture import Diagram, Edge, Item
 
 _PATHWISE = "the cost is continuous in it"
 _FREE = "its parameters do not depend on what the gradient is for"
+_EMPTY = "it draws nothing"
 _GRADIENT = object()  # stands for all that the gradient is for, among what influences a value
 
 
@@ -117,7 +118,7 @@ def ways_of(plan: Plan, node: StochasticNode, weights: Mapping[int, Weight]):
         name = next((n.name for n in plan.nodes if n.var in taker), "a draw")
         found["no score needed", f"{name} is made of it, and has a law of its own"] = []
     elif node.verdict == FREE:
-        found["no score needed", _FREE] = []
+        found["no score needed", _EMPTY if node.empty else _FREE] = []
     elif not found:
         found["no score needed", "no cost depends on it"] = []
     return tuple((*key, tuple(sorted(at))) for key, at in found.items())

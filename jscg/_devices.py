@@ -12,7 +12,7 @@ from ._errors import refuse
 from ._influence import InfluenceMap
 from ._jumps import find_jumps
 from ._program import Literal, Program, build
-from ._source import at_line, where
+from ._source import at_line
 
 COLLECTIVES = set(
     """
@@ -60,13 +60,12 @@ def _check_inside(eqn: Any, body: Program, active: set[Any], noisy: set[Any]) ->
     inside = active_variables(body, moving)
     noise = behind(body, {v for v, r in zip(body.invars, random, strict=True) if r})
     for jump in find_jumps(body, moving, inside, noise):
-        line = where(jump.eqn)  # empty where `shard_map` was given a function of JAX
         raise refuse(
             "the shard_map",
             eqn,
-            f"noise and the parameters meet in {jump.eqn.primitive.name!r}"
-            f"{' at ' if line else ''}{line}, which jumps: its derivative is zero wherever it "
-            "exists, and within a shard_map jscg does not mend that.",
+            f"noise and the parameters meet in {jump.eqn.primitive.name!r}{at_line(jump.eqn)}, "
+            "which jumps: its derivative is zero wherever it exists, and within a shard_map jscg "
+            "does not mend that.",
             "do this outside of the shard_map",
             fault=jump.eqn,
         )

@@ -77,10 +77,9 @@ class ArgumentTypeError(JscgError, TypeError):
 
 def refuse_unscored(family: str) -> BiasError:
     """Builds the error for a derivative in a parameter of a draw that has no score."""
-    here = source_info_util.current()
-    line = source_info_util.summarize(here)  # empty inside of a loop
+    here = Here(source_info_util.current())
     error = BiasError(
-        f"jscg: a {family} draw{' at ' if line else ''}{line}: the result of jscg is "
+        f"jscg: a {family} draw{at_line(here)}: the result of jscg is "
         "differentiated by something that this draw's parameters depend on, and that is not among "
         "argnums: an argument that was left out, a value of the function around, or one within an "
         "operation that jscg does not look into (custom_root, custom_vmap). The draw has no score "
@@ -90,15 +89,14 @@ def refuse_unscored(family: str) -> BiasError:
         "  - draw outside of such an operation, and pass it the drawn value\n"
         "  - wrap the parameter in jax.lax.stop_gradient if no gradient is wanted through it"
     )
-    return error.about(Here(here), Here(here))
+    return error.about(here, here)
 
 
 def refuse_derivative() -> BiasError:
     """Builds the error for a derivative of an estimate that is taken in the function itself."""
-    here = source_info_util.current()
-    line = source_info_util.summarize(here)
+    here = Here(source_info_util.current())
     error = BiasError(
-        f"jscg: the result of jscg.expectation{' at ' if line else ''}{line} is differentiated "
+        f"jscg: the result of jscg.expectation{at_line(here)} is differentiated "
         "inside of the function that jscg takes apart. Its derivative is an estimate, too, and "
         "jscg does not follow where that goes.\n"
         "What to do instead:\n"
@@ -106,7 +104,7 @@ def refuse_derivative() -> BiasError:
         "jscg.expectation(jax.grad(fun)) where fun is differentiated through its samples\n"
         "  - wrap what it is differentiated by in jax.lax.stop_gradient, if that is not wanted"
     )
-    return error.about(None, Here(here))
+    return error.about(None, here)
 
 
 def refuse(

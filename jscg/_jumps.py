@@ -74,8 +74,8 @@ def _may_jump(eqn: Any) -> bool:
 
 
 def _has_cut(eqn: Any) -> bool:
-    (out, *_) = eqn.outvars or [None]
-    return eqn.primitive.name in _CUT and jnp.issubdtype(out.aval.dtype, jnp.complexfloating)
+    is_complex = any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in eqn.outvars)
+    return eqn.primitive.name in _CUT and is_complex
 
 
 def _from(eqn: Any) -> int:

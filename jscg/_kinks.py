@@ -16,7 +16,7 @@ from ._continuity import selected
 from ._errors import BiasError
 from ._jumps import COMPARISONS, meet, never
 from ._program import CUSTOM, MOVES, Literal, Program, Uses
-from ._source import where
+from ._source import at_line
 
 _KINKS = set(
     """abs clamp cummax cummin max min reduce_max reduce_min reduce_window_max reduce_window_min
@@ -24,12 +24,11 @@ _KINKS = set(
 )
 # Where no derivative goes on.
 _ENDS = {"stop_gradient", "stop_influence", "sign", "floor", "ceil", "round"}
-
 _NEAR = 8  # results on the way to there
 
 
 def find_kinks(program: Program, active: set[Any], noisy: set[Any]) -> dict[Any, str]:
-    """The equations, by program and index, behind which the derivative jumps, and their lines."""
+    """The equations, by program and index, behind which the derivative jumps, and where that is."""
     found: dict[Any, str] = {}
     for part in program.walk() if noisy else ():
         if any(p.holder == "while" for p in part.path):
@@ -48,7 +47,7 @@ def find_kinks(program: Program, active: set[Any], noisy: set[Any]) -> dict[Any,
             for i in at:
                 place = _outermost(part, i, uses)
                 if place is not None and not _ends(part, i, uses):
-                    found[place] = where(eqn)
+                    found[place] = at_line(eqn)
     return found
 
 
@@ -128,7 +127,7 @@ def _once_jvp(primals, tangents, place):
 
 def _unit_jvp(primals, tangents, place):
     raise BiasError(
-        f"jscg: a second derivative is taken through a kink{' at ' if place else ''}{place}, "
+        f"jscg: a second derivative is taken through a kink{place}, "
         "where noise and parameters meet (abs, max, relu, clip, where).  The first derivative "
         "jumps there, and what the jump contributes to the second would silently be lost.\n"
         "What to do instead:\n"

@@ -49,8 +49,8 @@ def check_named_sharding(name, kind, want):
     assert "all-reduce" in found, "the devices did not share the work"
 
 
-def check_shard_map(name):
-    """As with `jax.grad`, gradients in what is the same on all devices are sums over them."""
+def in_shard_map(name):
+    """The gradient of each device's share, in a `shard_map`."""
     derive, params, data = gradient(name)
 
     def on_one_device(params, data, key):
@@ -63,12 +63,18 @@ def check_shard_map(name):
         in_specs=(EVERYWHERE, SPREAD, EVERYWHERE),
         out_specs=EVERYWHERE,
     )
+    return jax.jit(spread)(params, data, KEY)
+
+
+def check_shard_map(name):
+    """As with `jax.grad`, gradients in what is the same on all devices are sums over them."""
+    derive, params, data = gradient(name)
     share, single = SIZE // DEVICES, jax.jit(derive)
     parts = [
         single(params, data[i * share : (i + 1) * share], random.fold_in(KEY, i))
         for i in range(DEVICES)
     ]
-    compare(f"{name}, shard_map", jax.jit(spread)(params, data, KEY), jax.tree.map(_sum, *parts))
+    compare(f"{name}, shard_map", in_shard_map(name), jax.tree.map(_sum, *parts))
 
 
 def _sum(*parts):
@@ -84,6 +90,10 @@ def main():
         check_named_sharding(name, AxisType.Explicit, want)
     for name in ("latents", "particles", "walkers"):
         check_shard_map(name)
+    # Its noise is scored there, so that samples differ; what is tried out belongs to no mesh.
+    with jax.set_mesh(mesh_of(AxisType.Auto)):
+        leaves = jax.tree.leaves(in_shard_map("kinks"))
+    assert all(np.all(np.isfinite(leaf)) for leaf in leaves)
 
 
 if __name__ == "__main__":

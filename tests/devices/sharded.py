@@ -59,7 +59,7 @@ def pathwise(params, x, key):
 
 
 def kinks(params, x, key):
-    """That a selection is continuous is tried out, within the mesh that it is in."""
+    """Noise that is differentiated through, and has a first derivative only."""
     z = x @ params["a"] + random.normal(key, (len(x), 3))
     return jnp.mean(jnp.sum(jax.nn.relu(z) + jnp.where(z > 0, z, 0.1 * z), -1))
 
