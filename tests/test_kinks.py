@@ -62,7 +62,10 @@ def test_the_first_derivative_is_that_through_the_sample(name):
     assert_small(z_of(samples(lambda k: gradient(TH, k), KEY, 20_000), exact(KINKS[name], 1)))
 
 
-@pytest.mark.parametrize("make", [lambda f: jax.grad(jscg.surrogate(f)), jscg.grad_expectation])
+WAYS = [lambda f: jax.grad(jscg.surrogate(f)), jscg.grad_expectation]
+
+
+@pytest.mark.parametrize("make", WAYS, ids=["surrogate", "gradient"])
 @pytest.mark.parametrize("name", KINKS)
 def test_the_second_is_refused(name, make):
     with pytest.raises(jscg.JscgError, match="second derivative is taken through a kink"):
@@ -81,9 +84,10 @@ def test_scored_with_its_density_it_is_right(name):
     assert_small(z_of(samples(lambda k: second(TH, k), KEY, 40_000), exact(KINKS[name], 2)))
 
 
+@pytest.mark.parametrize("make", WAYS, ids=["surrogate", "gradient"])
 @pytest.mark.parametrize("name", SMOOTH)
-def test_what_is_smooth_has_a_second(name):
-    second = jax.grad(jax.grad(jscg.surrogate(program(SMOOTH[name]))))
+def test_what_is_smooth_has_a_second(name, make):
+    second = jax.grad(make(program(SMOOTH[name])))
     assert_small(z_of(samples(lambda k: second(TH, k), KEY, 20_000), exact(SMOOTH[name], 2)))
 
 
